@@ -1,0 +1,2 @@
+//! The machine contract.
+#![no_std]
