@@ -7,8 +7,9 @@ process by QEMU; `run` boots, captures the console and says how it ended.
 How a run ended (`Result.ending`) comes from QEMU itself, over its control socket, and never from
 text on the console:
 
-* `shutdown` - the guest powered off. `Result.status` is QEMU's exit status: 0 for an SBI shutdown,
-  the guest's code for a write of `code << 16 | 0x3333` to the `sifive,test` device.
+* `shutdown` - the guest powered off; `Result.status`, QEMU's exit status, is 0.
+* `failed`   - the guest wrote `code << 16 | 0x3333` to the `sifive,test` device, which is how our
+  kernel ends after a panic or a failed test; `Result.status` is that code.
 * `reset`    - the guest asked for a reboot. Tests use it to say *failed*, since every kernel offers
   it, and a kernel that panics with `panic=-1` ends the same way.
 * `timeout`  - it was still running when its time was over.
@@ -79,6 +80,13 @@ class Result:
     def explain(self):
         """One line for a person."""
         return f"{self.ending}, status {self.status}, after {self.wall_seconds:.1f} s"
+
+
+def quoted(word):
+    """A word of the kernel's command line, in double quotes if it has spaces in it."""
+    if '"' in word or "\n" in word:
+        raise Failure(f"{word!r} cannot be said on a kernel's command line")
+    return f'"{word}"' if " " in word or not word else word
 
 
 def command(machine):
@@ -199,7 +207,7 @@ class _Capture:
             message = json.loads(line)
             if message.get("event") == "SHUTDOWN":
                 reason = message["data"]["reason"]
-                return {"guest-shutdown": "shutdown", "guest-reset": "reset"}.get(reason, reason)
+                return {"guest-shutdown": "shutdown", "guest-reset": "reset", "guest-panic": "failed"}.get(reason, reason)
         return None
 
     def text(self):

@@ -6,6 +6,7 @@
 # Components, each of which brings the ones it needs:
 #   host    programs of the machine itself (python3, gcc, xz, ...)
 #   rust    the compiler, its target library and tools
+#   crates  the libraries that Cargo.lock names
 #   qemu    QEMU and OpenSBI, unpacked under .cache/
 #   guest   an unmodified static riscv64 busybox, unpacked under .cache/
 #   cross   the riscv64 cross compiler for guest test programs
@@ -13,7 +14,7 @@
 #   debug   gdb
 #   linux   Debian's riscv64 Linux kernel, to compare with
 #
-# Without arguments: host rust qemu guest. With --check nothing is installed: what is missing is
+# Without arguments: host rust crates qemu guest. With --check nothing is installed: what is missing is
 # listed and the exit status tells.
 #
 # A component that is there costs a few file look-ups and no network: what was unpacked or built
@@ -49,16 +50,15 @@ for argument in "$@"; do
         usage
         exit 0
         ;;
-    host | rust | qemu | guest | cross | test | debug | linux) components+=("$argument") ;;
+    host | rust | crates | qemu | guest | cross | test | debug | linux) components+=("$argument") ;;
     *)
         usage >&2
         fail "unknown component: $argument"
         ;;
     esac
 done
-((${#components[@]})) || components=(host rust qemu guest)
+((${#components[@]})) || components=(host rust crates qemu guest)
 
-# Every component rests on the host's programs, and they come first.
 missing=()
 for component in "${components[@]}"; do
     "${component}_present" || missing+=("$component")

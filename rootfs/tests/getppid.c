@@ -13,11 +13,14 @@ int main(void)
 
     for (int i = 0; i < WARM_UP_CALLS; i++)
         getppid();
-    MARK_BEGIN();
-    for (int i = 0; i < CALLS; i++)
-        getppid();
-    MARK_END();
-    report("getppid", "syscall", CALLS);
+    settle();
+    for (int round = 0; round < ROUNDS; round++) {
+        MARK_BEGIN();
+        for (int i = 0; i < CALLS; i++)
+            getppid();
+        MARK_END();
+        report("getppid", "syscall", CALLS);
+    }
     /* The parent is still the same, and both ways of asking agree. */
     return getppid() == parent && syscall(SYS_getppid) == parent ? EXIT_SUCCESS : EXIT_FAILURE;
 }

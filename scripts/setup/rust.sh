@@ -93,3 +93,13 @@ rust_describe_missing() {
         say "missing for 'rust': rustup, or the distribution's compiler with a library for $TARGET"
     fi
 }
+
+# --- crates: what Cargo.lock names, so that later builds need no network ----------------------------
+
+crates_present() { stamp_matches crates Cargo.lock && [[ -d ${CARGO_HOME:-$HOME/.cargo}/registry ]]; }
+crates_describe_missing() { say "missing for 'crates': the crates that Cargo.lock names (cargo fetch gets them)"; }
+
+crates_install() {
+    step "fetching crates" scripts/cargo fetch --locked
+    stamp_write crates Cargo.lock
+}
