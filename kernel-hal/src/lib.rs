@@ -24,7 +24,9 @@ mod hart;
 mod page_table_entry;
 mod trap;
 
+pub mod device_tree;
 pub mod interrupt;
+pub mod machine_description;
 pub mod memory_barrier;
 pub mod preemption;
 pub mod time;
