@@ -148,7 +148,7 @@ def machine_for(options):
     if options.kernel_bench:
         words += [f"kbench={options.kernel_bench}"]
     else:
-        words += ["rdinit=/init", "--", f"/tests/{options.program}", *map(qemu.quoted, options.arguments)]
+        words += ["rdinit=/init", "--", f"/tests/{options.program}", "measure", *map(qemu.quoted, options.arguments)]
     machine.append = " ".join(filter(None, words))
     if machine.initrd is None:
         machine.initrd = guest.tests_initramfs()
@@ -160,7 +160,7 @@ def machine_for(options):
 def _main():
     parser = argparse.ArgumentParser(description="Count the instructions of operations.")
     parser.add_argument("program", nargs="?", help="a guest program of rootfs/tests")
-    parser.add_argument("arguments", nargs="*", help="its arguments")
+    parser.add_argument("arguments", nargs="*", help="its arguments, after the word `measure`")
     parser.add_argument("--kernel-bench", metavar="NAME", help="a benchmark inside the kernel")
     parser.add_argument("--timeout", type=float, default=300)
     parser.add_argument("--profile", action="store_true", help="also list the hottest symbols of our kernel")

@@ -32,6 +32,7 @@ import time
 from environment import FIRMWARE, LINUX_IMAGE, PROJECT, QEMU, TARGET, Failure, main
 
 TAIL_LINES = 40
+FIRMWARE_LAST_LINE = "Boot HART MEDELEG"
 
 
 @dataclasses.dataclass
@@ -74,8 +75,8 @@ class Result:
         return self.ending == "shutdown" and self.status == 0
 
     def tail(self):
-        """The last lines of the console."""
-        return "\n".join(self.console.splitlines()[-TAIL_LINES:])
+        """The last lines of the console, without what the firmware printed before."""
+        return "\n".join(self.console.rpartition(FIRMWARE_LAST_LINE)[2].splitlines()[-TAIL_LINES:])
 
     def explain(self):
         """One line for a person."""
