@@ -76,7 +76,9 @@ class Result:
 
     def tail(self):
         """The last lines of the console, without what the firmware printed before."""
-        return "\n".join(self.console.rpartition(FIRMWARE_LAST_LINE)[2].splitlines()[-TAIL_LINES:])
+        lines = self.console.splitlines()
+        firmware = [number for number, line in enumerate(lines) if line.startswith(FIRMWARE_LAST_LINE)]
+        return "\n".join(lines[firmware[-1] + 1 if firmware else 0:][-TAIL_LINES:])
 
     def explain(self):
         """One line for a person."""

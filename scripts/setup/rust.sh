@@ -103,3 +103,24 @@ crates_install() {
     step "fetching crates" scripts/cargo fetch --locked
     stamp_write crates Cargo.lock
 }
+
+# --- miri: an interpreter that finds undefined behaviour; only nightly toolchains have it -------------
+#
+# Not obtaining it is no error: `make test` says that it left that step out.
+
+miri_present() {
+    rust_uses_rustup || return 0
+    [[ -n $(compgen -G "${RUSTUP_HOME:-$HOME/.rustup}/toolchains/nightly-$(uname -m)-*/bin/cargo-miri") ]] || [[ -n ${MIRI_UNOBTAINABLE:-} ]]
+}
+miri_describe_missing() { say "missing for 'miri': a nightly toolchain with Miri (optional: scripts/setup.sh miri)"; }
+
+miri_install() {
+    local log=$CACHE/log/miri.log
+    mkdir -p "$CACHE/log"
+    say "installing a nightly Rust with Miri (optional)"
+    if ! rustup toolchain install nightly --profile minimal --component miri --component rust-src \
+        --no-self-update >"$log" 2>&1 </dev/null; then
+        say "Miri could not be obtained: $(tail -n 1 "$log")"
+        MIRI_UNOBTAINABLE=1
+    fi
+}
