@@ -32,7 +32,7 @@ debug | RISCV_GDB                  | gdb-multiarch       | gdb-multiarch       |
 # The compiler from the distribution, used where there is no rustup.
 rust_packages() {
     case $(distribution) in
-    debian) echo rustc-web cargo-web rust-web-src rust-web-clippy rustfmt-web lld-22 ;;
+    debian) echo rustc-web cargo-web rust-web-src rust-web-clippy rustfmt-web lld-newest ;;
     ubuntu) echo rustc cargo rust-src rust-clippy rustfmt lld ;;
     fedora) echo rust cargo rust-src clippy rustfmt lld ;;
     arch) echo rust rust-src lld ;;
@@ -103,6 +103,17 @@ packages_collect() {
     done
 }
 
+# Replaces NAME-newest in PACKAGES by the highest NAME-<number> that apt knows.
+resolve_newest() {
+    local index name
+    for index in "${!PACKAGES[@]}"; do
+        [[ ${PACKAGES[index]} == *-newest ]] || continue
+        name=${PACKAGES[index]%newest}
+        PACKAGES[index]=$(apt-cache pkgnames "$name" | grep -xE "$name[0-9]+" | sort -V | tail -n 1)
+        [[ -n ${PACKAGES[index]} ]] || fail "apt knows no package $name<number>"
+    done
+}
+
 packages_install() {
     ((${#PACKAGES[@]})) || return 0
     say "packages to install on this machine: ${PACKAGES[*]}"
@@ -112,6 +123,7 @@ packages_install() {
     case $(distribution) in
     debian | ubuntu)
         step "reading the package lists" as_root apt-get update -q
+        resolve_newest
         step "installing ${#PACKAGES[@]} packages" as_root env DEBIAN_FRONTEND=noninteractive \
             apt-get install -q -y --no-install-recommends "${PACKAGES[@]}"
         ;;
