@@ -55,7 +55,8 @@ rust_install() {
         step "installing Rust $pinned with rustup" rustup toolchain install "$pinned" \
             --profile minimal --component rustfmt --component clippy --target "$TARGET" --no-self-update
     else
-        rust_compiler_suffices || fail "the distribution's Rust is older than $(rust_pinned) or incomplete: install rustup"
+        rust_compiler_suffices || fail "the distribution's Rust ($(rustc --version 2>/dev/null || echo none)) is older than $(rust_pinned) or incomplete:
+  install rustup, or let apt see the distribution's security updates, which bring newer ones"
         step "building the Rust library for $TARGET" rust_build_sysroot
         stamp_write rust "${RUST_RECIPE[@]}" "$(command -v rustc)"
     fi
