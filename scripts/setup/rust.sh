@@ -79,7 +79,8 @@ panic = "abort"
 [workspace]
 END
     echo '#![no_std]' >"$work/src/lib.rs"
-    (cd "$work" && env -u RUSTFLAGS RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR="$work/target" \
+    # With bitcode, which the kernel's link-time optimisation reads.
+    (cd "$work" && RUSTFLAGS="-C embed-bitcode=yes" RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR="$work/target" \
         cargo build --release -Zbuild-std=core,alloc --target "$TARGET") || return 1
     cp "$work/target/$TARGET/release/deps/"lib{core,alloc,compiler_builtins}-*.rlib "$libraries/" || return 1
     rm -rf "$work"
