@@ -63,10 +63,9 @@ rust_install() {
 }
 
 rust_build_sysroot() {
-    local work=$CACHE/rust/build sysroot=$CACHE/rust/sysroot
-    local libraries=$sysroot/lib/rustlib/$TARGET/lib variable
-    rm -rf "$work" "$sysroot"
-    mkdir -p "$work/src" "$libraries"
+    local work=$CACHE/rust/build sysroot libraries variable
+    rm -rf "$CACHE/rust"
+    mkdir -p "$work/src"
     cat >"$work/Cargo.toml" <<END
 [package]
 name = "empty"
@@ -82,6 +81,10 @@ END
     # With bitcode, which the kernel's link-time optimisation reads.
     (cd "$work" && RUSTFLAGS="-C embed-bitcode=yes" RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR="$work/target" \
         cargo build --release -Zbuild-std=core,alloc --target "$TARGET") || return 1
+    # Named by its content: cargo then builds anew what was built with another one.
+    sysroot=$CACHE/rust/$(hash_of "$work/target/$TARGET/release/deps/"lib{core,alloc,compiler_builtins}-*.rlib)
+    libraries=$sysroot/lib/rustlib/$TARGET/lib
+    mkdir -p "$libraries"
     cp "$work/target/$TARGET/release/deps/"lib{core,alloc,compiler_builtins}-*.rlib "$libraries/" || return 1
     rm -rf "$work"
     variable=CARGO_TARGET_$(tr 'a-z-' 'A-Z_' <<<"$TARGET")
