@@ -13,6 +13,7 @@ host  | git                        | git                 | git                 |
 host  | make                       | make                | make                | make               | make
 host  | tar                        | tar                 | tar                 | tar                | tar
 host  | xz                         | xz-utils            | xz-utils            | xz                 | xz
+host  | CERTIFICATES               | ca-certificates | ca-certificates    | -                  | ca-certificates
 qemu  | apt-get                    | apt                 | apt                 | apt                | apt
 qemu  | dpkg-deb                   | dpkg                | dpkg                | dpkg               | dpkg
 qemu  | gpgv                       | gpgv                | gpgv                | gnupg2             | gnupg
@@ -57,6 +58,7 @@ distribution() {
 # requirement_met WHAT
 requirement_met() {
     case $1 in
+    CERTIFICATES) [[ -e /etc/ssl/certs/ca-certificates.crt || -d /etc/pki/tls/certs ]] ;;
     ARCHIVE_KEYRING) [[ -r $ARCHIVE_KEYRING ]] ;;
     CROSS_LIBC) [[ -r /usr/riscv64-linux-gnu/lib/libc.a || -r /usr/riscv64-linux-gnu/usr/lib/libc.a ]] ;;
     RISCV_GDB) command -v gdb-multiarch >/dev/null || command -v riscv64-elf-gdb >/dev/null ||
@@ -109,7 +111,7 @@ resolve_newest() {
     for index in "${!PACKAGES[@]}"; do
         [[ ${PACKAGES[index]} == *-newest ]] || continue
         name=${PACKAGES[index]%newest}
-        PACKAGES[index]=$(apt-cache pkgnames "$name" | grep -xE "$name[0-9]+" | sort -V | tail -n 1)
+        PACKAGES[index]=$(apt-cache pkgnames "$name" | grep -xE "${name}[0-9]+" | sort -V | tail -n 1)
         [[ -n ${PACKAGES[index]} ]] || fail "apt knows no package $name<number>"
     done
 }
