@@ -21,6 +21,7 @@ extern crate alloc;
 extern crate core as std;
 
 pub mod frame;
+pub mod heap;
 pub mod page_table;
 
 pub use frame::OutOfMemory;
