@@ -15,7 +15,7 @@ const MOST_LINES: usize = 48;
 /// Whether the instruction before `address` is a call.
 fn follows_a_call(address: usize) -> bool {
     let text = symbols::text();
-    if address % 2 != 0 || address < text.start + 4 || address >= text.end {
+    if !address.is_multiple_of(2) || address < text.start + 4 || address >= text.end {
         return false;
     }
     let halfword = |at: usize| {
