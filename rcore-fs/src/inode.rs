@@ -212,7 +212,7 @@ impl dyn INode {
         any.downcast().ok()
     }
 
-    /// As [`Self::downcast`], for a reference.
+    /// As `downcast`, for a reference.
     pub fn downcast_ref<T: INode>(&self) -> Option<&T> {
         (self as &dyn Any).downcast_ref()
     }

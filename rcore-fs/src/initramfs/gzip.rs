@@ -25,7 +25,8 @@ const TRUNCATED: Problem = Problem::BadCompression("it ends too early");
 pub(super) struct Inflater<'a> {
     /// Compressed bytes that were not looked at, and whatever follows the member.
     input: &'a [u8],
-    state: Box<DecompressorOxide>,
+    /// One, boxed as an array because only vectors can be allocated with the chance to fail.
+    state: Box<[DecompressorOxide; 1]>,
     /// What was inflated last; a ring, to which later data refers.
     window: Vec<u8>,
     /// The part of the window that nobody has taken.
@@ -45,7 +46,7 @@ impl<'a> Inflater<'a> {
         window.resize(TINFL_LZ_DICT_SIZE, 0);
         Ok(Self {
             input,
-            state: Box::default(),
+            state: new_state()?,
             window,
             ready_start: 0,
             ready_end: 0,
@@ -77,8 +78,9 @@ impl<'a> Inflater<'a> {
     fn inflate(&mut self) -> Result<(), Problem> {
         let start = if self.ready_end == self.window.len() { 0 } else { self.ready_end };
         // Input is always all there: with the flag, running out of it is told apart from damage.
+        let [state] = &mut *self.state;
         let (status, taken, made) =
-            decompress(&mut self.state, self.input, &mut self.window, start, TINFL_FLAG_HAS_MORE_INPUT);
+            decompress(state, self.input, &mut self.window, start, TINFL_FLAG_HAS_MORE_INPUT);
         self.input = &self.input[taken..];
         (self.ready_start, self.ready_end) = (start, start + made);
         self.checksum.update(&self.window[start..start + made]);
@@ -104,6 +106,13 @@ impl<'a> Inflater<'a> {
         self.finished = true;
         Ok(())
     }
+}
+
+fn new_state() -> Result<Box<[DecompressorOxide; 1]>, Problem> {
+    let mut states = Vec::new();
+    states.try_reserve_exact(1).map_err(|_| Problem::OutOfMemory)?;
+    states.push(DecompressorOxide::new());
+    states.into_boxed_slice().try_into().map_err(|_| Problem::OutOfMemory)
 }
 
 fn skip_header(input: &[u8]) -> Result<&[u8], Problem> {

@@ -1,6 +1,6 @@
 //! The header of a cpio entry: a magic and thirteen hexadecimal numbers of eight digits.
 
-use linux_abi::stat::DeviceNumber;
+use linux_abi::stat::{DeviceNumber, S_IFMT, S_IFREG};
 
 use super::error::Problem;
 
@@ -37,7 +37,7 @@ pub struct Entry {
     /// What a device node stands for.
     pub device: DeviceNumber,
     pub(super) name_bytes: u32,
-    /// The sum of its data, in archives that have it.
+    /// The sum of its data, where there is one.
     pub(super) checksum: Option<u32>,
 }
 
@@ -77,6 +77,8 @@ impl Entry {
             name,
             sum,
         ] = numbers;
+        // Writers of archives compute it for the data of regular files alone.
+        let has_checksum = header.starts_with(MAGIC_WITH_CHECKSUM) && mode & S_IFMT == S_IFREG && size > 0;
         Ok(Self {
             offset,
             identity: (major, minor, inode),
@@ -88,7 +90,7 @@ impl Entry {
             size,
             device: DeviceNumber::new(device_major, device_minor),
             name_bytes: name,
-            checksum: header.starts_with(MAGIC_WITH_CHECKSUM).then_some(sum),
+            checksum: has_checksum.then_some(sum),
         })
     }
 

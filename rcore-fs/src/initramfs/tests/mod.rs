@@ -1,5 +1,6 @@
 mod builder;
 mod fuzz;
+mod real_tool;
 
 use std::sync::Arc;
 
