@@ -27,8 +27,10 @@ pub struct UserContext {
     pub program_counter: usize,
     /// The floating-point registers; see the type's comment.
     pub float: FloatRegisters,
-    /// Where the floating-point registers were last loaded: hart number + 1, or 0 for nowhere.
+    /// Where the floating-point registers were last arranged: hart number + 1, or 0 for nowhere.
     pub(crate) float_hart: u32,
+    /// Whether the program has ever used them: only then they travel with it.
+    pub(crate) float_used: bool,
 }
 
 impl UserContext {
@@ -57,6 +59,7 @@ impl UserContext {
             program_counter: self.program_counter,
             float: self.float.clone(),
             float_hart: 0,
+            float_used: self.float_used,
         }
     }
 
@@ -106,6 +109,7 @@ impl UserContext {
     /// Forgets what any hart may hold of the floating-point registers: [`UserContext::float`] was replaced.
     pub fn float_replaced(&mut self) {
         self.float_hart = 0;
+        self.float_used = true;
     }
 }
 

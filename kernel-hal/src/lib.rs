@@ -20,11 +20,16 @@ extern crate core as std;
 
 mod address;
 mod context;
+#[cfg(test)]
+mod fuzzing;
 mod hart;
 mod page_table_entry;
 mod trap;
 
+pub mod command_line;
+pub mod device_tree;
 pub mod interrupt;
+pub mod machine_description;
 pub mod memory_barrier;
 pub mod preemption;
 pub mod time;

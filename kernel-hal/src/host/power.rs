@@ -9,3 +9,10 @@ pub fn off(status: u8) -> ! {
 pub fn reboot() -> ! {
     std::process::exit(0)
 }
+
+/// Stops this hart for good: its thread sleeps until the process ends.
+pub fn stop_hart() -> ! {
+    loop {
+        std::thread::park();
+    }
+}

@@ -1,0 +1,117 @@
+#!/usr/bin/env python3
+"""Makes what runs inside the machine: guest test programs and the initial file systems.
+
+    guest.py initramfs    target/initramfs.cpio.gz: what `make run` boots
+    guest.py tests        target/initramfs-tests.cpio.gz: the same with the guest tests
+    guest.py modules      target/linux-modules.cpio.gz: drivers that Debian's Linux has as modules;
+                          appended to either of the above when Linux boots
+"""
+
+import argparse
+import concurrent.futures
+import lzma
+import pathlib
+import stat
+import subprocess
+
+import mkinitramfs
+from environment import CACHE, PROJECT, TARGET, Failure, is_stale, main
+
+COMPILER = "riscv64-linux-gnu-gcc"
+FLAGS = ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-static", "-pthread"]
+SOURCES = PROJECT / "rootfs" / "tests"
+PROGRAMS = TARGET / "guest"
+LINUX_MODULES = ["virtio_mmio", "virtio_blk", "virtio_net", "virtio-rng", "ext4"]
+
+
+def compile_programs():
+    """Compiles rootfs/tests/*.c to target/guest/, those that changed; removes what has no source."""
+    PROGRAMS.mkdir(parents=True, exist_ok=True)
+    sources = sorted(SOURCES.glob("*.c"))
+    headers = list(SOURCES.glob("*.h"))
+    for program in PROGRAMS.iterdir():
+        if not (SOURCES / f"{program.name}.c").exists():
+            program.unlink()
+
+    def compile_one(source):
+        program = PROGRAMS / source.stem
+        if is_stale(program, source, *headers):
+            outcome = subprocess.run([COMPILER, *FLAGS, "-o", str(program), str(source)],
+                                     capture_output=True, text=True, check=False)
+            if outcome.returncode != 0:
+                program.unlink(missing_ok=True)
+                return outcome.stderr
+        return ""
+
+    with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
+        errors = "".join(pool.map(compile_one, sources))
+    if errors:
+        raise Failure(f"guest programs do not compile:\n{errors}")
+
+
+def initramfs():
+    """The file system that `make run` boots."""
+    return mkinitramfs.write([PROJECT / "rootfs/initramfs"], TARGET / "initramfs.cpio.gz")
+
+
+def tests_initramfs():
+    """The same with guest tests under /tests."""
+    compile_programs()
+    return mkinitramfs.write([PROJECT / "rootfs/initramfs", SOURCES], TARGET / "initramfs-tests.cpio.gz")
+
+
+def modules_initramfs():
+    """The modules that Debian's Linux needs for QEMU's virtio devices, in the order of loading."""
+    found = sorted((CACHE / "linux/usr/lib/modules").glob("*"))
+    if not found:
+        raise Failure("Debian's Linux is not set up: run scripts/setup.sh linux")
+    folder = found[0]
+    files = {path.name.removesuffix(".ko.xz"): path for path in folder.rglob("*.ko.xz")}
+    tree = mkinitramfs.Tree()
+    for path in ("/lib", "/lib/modules", "/lib/modules/boot"):
+        tree.add(path, mkinitramfs.Entry(stat.S_IFDIR | 0o755))
+    order = []
+    for name in LINUX_MODULES:
+        _add_with_dependencies(name, files, order)
+    for number, name in enumerate(order):
+        data = lzma.decompress(files[name].read_bytes())
+        tree.add(f"/lib/modules/boot/{number:02}-{name}.ko", mkinitramfs.Entry(stat.S_IFREG | 0o644, data))
+    return mkinitramfs.write_archive(tree, TARGET / "linux-modules.cpio.gz")
+
+
+def _add_with_dependencies(name, files, order):
+    """Depth first over the `depends=` field that each module carries."""
+    if name in order:
+        return
+    if name not in files:
+        raise Failure(f"Debian's Linux has no module {name}")
+    data = lzma.decompress(files[name].read_bytes())
+    for field in data.split(b"\0"):
+        if field.startswith(b"depends="):
+            for needed in filter(None, field.removeprefix(b"depends=").decode().split(",")):
+                # A module's file may be named with a dash where the field has an underscore.
+                _add_with_dependencies(needed if needed in files else needed.replace("_", "-"), files, order)
+    order.append(name)
+
+
+def for_linux(archive):
+    """An archive with the modules appended, which is what Linux accepts as one."""
+    modules = modules_initramfs()
+    together = TARGET / f"linux-{archive.name}"
+    data = archive.read_bytes() + modules.read_bytes()
+    if not together.exists() or together.read_bytes() != data:
+        together.write_bytes(data)
+    return together
+
+
+def _main():
+    parser = argparse.ArgumentParser(description="Make what runs inside the machine.")
+    parser.add_argument("what", choices=["initramfs", "tests", "modules"])
+    options = parser.parse_args()
+    product: pathlib.Path = {"initramfs": initramfs, "tests": tests_initramfs,
+                             "modules": modules_initramfs}[options.what]()
+    print(f"{product.relative_to(PROJECT)}: {product.stat().st_size / 1024:.0f} KiB")
+
+
+if __name__ == "__main__":
+    main(_main)
