@@ -25,8 +25,8 @@ mod fallible;
 pub mod frame;
 pub mod heap;
 pub mod page_table;
+pub mod paged_object;
 #[cfg(test)]
 mod test_support;
-pub mod paged_object;
 
 pub use frame::OutOfMemory;

@@ -63,7 +63,10 @@ fn what_is_cut_off_does_not_come_back() {
     let _ = object.try_write(PAGE / 2 + 100, &[8]);
     let mut bytes = [1; 101];
     assert_eq!(object.try_read(PAGE / 2, &mut bytes).done, 101);
-    assert!(bytes[..100].iter().all(|byte| *byte == 0), "what was stored behind the end is not part of the file");
+    assert!(
+        bytes[..100].iter().all(|byte| *byte == 0),
+        "what was stored behind the end is not part of the file"
+    );
 }
 
 #[test]
@@ -298,7 +301,8 @@ fn shared_pages_are_words_and_bytes_and_an_object() {
     assert_eq!(object.size(), pages.len() as u64);
     let _ = object.try_write(PAGE + 4, &[0; 4]);
     assert_eq!(pages.load_u32(PAGE_SIZE + 4, Acquire), 0, "the object is these very pages");
-    let outside = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| pages.load_u32(3 * PAGE_SIZE, Acquire)));
+    let outside =
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| pages.load_u32(3 * PAGE_SIZE, Acquire)));
     let misaligned = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| pages.load_u32(2, Acquire)));
     assert!(outside.is_err() && misaligned.is_err());
     drop((object, pages));

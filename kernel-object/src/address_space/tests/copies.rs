@@ -5,10 +5,15 @@ use super::*;
 use crate::paged_object::{PagedObject, PagerError};
 use crate::test_support::{Call, TestPager, block_on, poll_once};
 
-fn map_file(space: &Arc<AddressSpace>, pages: usize, shared: bool) -> (TestPager, Arc<PagedObject>, VirtAddr) {
+fn map_file(
+    space: &Arc<AddressSpace>,
+    pages: usize,
+    shared: bool,
+) -> (TestPager, Arc<PagedObject>, VirtAddr) {
     let pager = TestPager::numbered(pages);
     let object = Arc::new(PagedObject::with_pager((pages * PAGE_SIZE) as u64, Arc::new(pager.clone())));
-    let start = space.map(MapRequest::object(object.clone(), 0, pages * PAGE_SIZE, READ_WRITE, shared)).unwrap();
+    let start =
+        space.map(MapRequest::object(object.clone(), 0, pages * PAGE_SIZE, READ_WRITE, shared)).unwrap();
     (pager, object, start)
 }
 
@@ -31,7 +36,10 @@ fn copies_resolve_faults_and_say_how_far_they_came() {
 
     let end = VirtAddr::new(USER_END - PAGE_SIZE);
     space.map(MapRequest::anonymous(PAGE_SIZE, READ_WRITE).at(end)).unwrap();
-    assert!(space.try_copy_in(&mut back[..16], end + PAGE_SIZE - 8).is_err(), "a range may not leave user space");
+    assert!(
+        space.try_copy_in(&mut back[..16], end + PAGE_SIZE - 8).is_err(),
+        "a range may not leave user space"
+    );
     for address in [0, USER_END, usize::MAX, usize::MAX - 100] {
         assert!(space.try_copy_in(&mut back[..16], VirtAddr::new(address)).is_err());
         assert!(space.try_load_u32(VirtAddr::new(address & !3)).is_err());
@@ -51,7 +59,11 @@ fn a_copy_waits_for_pages_and_goes_on_where_it_was() {
         AddressSpace::deactivate();
         new_space().activate();
         pager.hold(false);
-        assert_eq!(poll_once(copy.as_mut()), Poll::Ready(Ok(())), "it puts its address space in force itself");
+        assert_eq!(
+            poll_once(copy.as_mut()),
+            Poll::Ready(Ok(())),
+            "it puts its address space in force itself"
+        );
     }
     let numbers: Vec<u8> = bytes.chunks(PAGE_SIZE).map(|page| page[0]).collect();
     assert_eq!(numbers, [7, 8, 9]);

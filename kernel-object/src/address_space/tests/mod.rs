@@ -2,6 +2,9 @@
 
 mod basic;
 mod copies;
+mod exhaustion;
+mod harts;
+mod model;
 mod remap;
 
 use std::sync::Arc;

@@ -55,9 +55,8 @@ fn the_middle_of_an_object_mapping_moves_with_its_offset() {
     let request = MapRequest::object(object.clone(), 0, 10 * PAGE_SIZE, READ_WRITE, true);
     let start = space.map(request).unwrap();
     assert_eq!(load(&space, start + 4 * PAGE_SIZE), Ok(4));
-    let moved = space
-        .remap(start + 4 * PAGE_SIZE, 2 * PAGE_SIZE, 3 * PAGE_SIZE, RemapPlacement::MayMove)
-        .unwrap();
+    let moved =
+        space.remap(start + 4 * PAGE_SIZE, 2 * PAGE_SIZE, 3 * PAGE_SIZE, RemapPlacement::MayMove).unwrap();
     assert_eq!(bytes(&space, moved, 3), [4, 5, 6]);
     assert_eq!(bytes(&space, start, 4), [0, 1, 2, 3]);
     assert_eq!(bytes(&space, start + 6 * PAGE_SIZE, 4), [6, 7, 8, 9]);
