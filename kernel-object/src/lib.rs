@@ -26,5 +26,7 @@ pub mod frame;
 pub mod heap;
 pub mod page_table;
 pub mod paged_object;
+#[cfg(test)]
+mod test_support;
 
 pub use frame::OutOfMemory;

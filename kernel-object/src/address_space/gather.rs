@@ -5,12 +5,19 @@ use core::ops::Range;
 
 use kernel_hal::{PAGE_SIZE, VirtAddr};
 
+use super::area::Area;
 use super::translation::Translation;
 use crate::frame::{Frame, SharedFrame};
 
 const INLINE: usize = 16;
 /// Beyond this many the frames are flushed and freed on the way, lock or not.
 const MOST_LISTED: usize = 1024;
+
+/// How often one change can remove areas: a move clears its target, then its source.
+const MOST_REMOVALS: usize = 2;
+
+/// Areas that were taken out, with their starts.
+pub(super) type Removed = Vec<(VirtAddr, Area)>;
 
 /// Collects what a change took away. [`Gather::finish`] it after the lock is released.
 #[must_use]
@@ -21,6 +28,8 @@ pub(super) struct Gather {
     changed: Option<Range<VirtAddr>>,
     /// Tables were taken out: a flush by page does not reach what harts remember of them.
     everything: bool,
+    /// Areas that were taken out: dropping one may drop the last owner of an object, which no lock should witness.
+    areas: [Removed; MOST_REMOVALS],
 }
 
 impl Gather {
@@ -31,6 +40,7 @@ impl Gather {
             listed: Vec::new(),
             changed: None,
             everything: false,
+            areas: [const { Removed::new() }; MOST_REMOVALS],
         }
     }
 
@@ -53,6 +63,18 @@ impl Gather {
     pub(super) fn keep_table(&mut self, table: Frame, translation: &Translation) {
         self.everything = true;
         self.hold(table.into(), translation);
+    }
+
+    /// These areas are gone.
+    pub(super) fn keep_areas(&mut self, removed: Removed) {
+        if removed.is_empty() {
+            return;
+        }
+        let place = self.areas.iter_mut().find(|place| place.is_empty());
+        debug_assert!(place.is_some(), "one change removes areas too often");
+        if let Some(place) = place {
+            *place = removed;
+        }
     }
 
     fn hold(&mut self, frame: SharedFrame, translation: &Translation) {

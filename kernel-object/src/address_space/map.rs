@@ -1,7 +1,6 @@
 //! `mmap`, `munmap`, `mprotect`.
 
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Range;
 
@@ -155,9 +154,6 @@ pub(super) fn user_range(start: VirtAddr, len: usize) -> Result<Range<VirtAddr>,
     Ok(start..start + len)
 }
 
-/// Areas that were taken out, to be dropped when no lock is held.
-pub(super) type Removed = Vec<(VirtAddr, Area)>;
-
 impl AddressSpace {
     /// Maps something; returns where.
     pub fn map(&self, request: MapRequest) -> Result<VirtAddr, MapError> {
@@ -198,7 +194,7 @@ impl AddressSpace {
         let mut gather = Gather::new();
         let result = self.inner.lock().map(request.placement, len, area, &mut gather, &self.translation);
         gather.finish(&self.translation);
-        result.map(|(address, _removed)| address)
+        result
     }
 
     /// Unmaps whatever is in a range.
@@ -207,7 +203,7 @@ impl AddressSpace {
         let mut gather = Gather::new();
         let result = self.inner.lock().remove(&range, &mut gather, &self.translation);
         gather.finish(&self.translation);
-        result.map(drop)
+        result
     }
 
     /// Changes what the program may do with a range. Over a hole, what comes before the hole is changed and the
@@ -236,7 +232,7 @@ impl Inner {
         mut area: Area,
         gather: &mut Gather,
         translation: &Translation,
-    ) -> Result<(VirtAddr, Removed), MapError> {
+    ) -> Result<VirtAddr, MapError> {
         let start = self.place(placement, len)?;
         let range = start..start + len;
         area.end = range.end;
@@ -247,10 +243,10 @@ impl Inner {
             .map(|(at, old)| (old.end.min(range.end) - at.max(range.start)) / PAGE_SIZE)
             .sum();
         self.check_limits(len / PAGE_SIZE, replaced, area.is_data())?;
-        let removed = self.remove(&range, gather, translation)?;
+        self.remove(&range, gather, translation)?;
         self.areas.insert(start, area);
         self.areas.merge_around(&range);
-        Ok((start, removed))
+        Ok(start)
     }
 
     /// Whether so many pages more, and so many less, keep to the limits.
@@ -302,7 +298,7 @@ impl Inner {
         range: &Range<VirtAddr>,
         gather: &mut Gather,
         translation: &Translation,
-    ) -> Result<Removed, MapError> {
+    ) -> Result<(), MapError> {
         if self.areas.len() + 2 > MOST_AREAS && self.areas.overlapping(range).count() == 1 {
             return Err(MapError::OutOfMemory);
         }
@@ -313,7 +309,8 @@ impl Inner {
         if !removed.is_empty() {
             self.free_empty_tables(range.clone(), gather, translation);
         }
-        Ok(removed)
+        gather.keep_areas(removed);
+        Ok(())
     }
 
     fn protect(
@@ -328,7 +325,7 @@ impl Inner {
         let mut at = range.start;
         let mut result = Ok(());
         while at < range.end {
-            let Some((start, area)) = self.areas.find(at) else {
+            let Some((_, area)) = self.areas.find(at) else {
                 result = Err(MapError::OutOfMemory);
                 break;
             };
@@ -346,7 +343,6 @@ impl Inner {
                     result = Err(error);
                     break;
                 }
-                let _ = start;
                 self.protect_piece(&piece, protection, gather);
             }
             at = piece.end;

@@ -16,6 +16,7 @@
 //! interrupts for about forty instructions per resident page. Areas of shared mappings are not copied; the child
 //! faults them in.
 
+mod advise;
 mod area;
 mod area_map;
 mod fault;
@@ -23,6 +24,8 @@ mod fork;
 mod gather;
 mod map;
 mod numbers;
+mod pin;
+mod remap;
 #[cfg(test)]
 mod tests;
 mod translation;
@@ -43,9 +46,12 @@ use area_map::AreaMap;
 use gather::Gather;
 use translation::Translation;
 
+pub use advise::{AreaInfo, MemoryKey};
 pub use area::{Backing, OnFork, Origin, Protection};
 pub use fault::{FaultOutcome, FaultResult};
 pub use map::{MapBacking, MapError, MapRequest, Placement};
+pub use remap::RemapPlacement;
+pub use user_copy::{CopyStop, StopReason, UserError, UserErrorKind};
 
 /// Where things may be put; the caller draws the random parts.
 #[derive(Clone, Copy, Debug)]

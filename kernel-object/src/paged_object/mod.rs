@@ -152,6 +152,11 @@ impl PagedObject {
         self.pager.is_some()
     }
 
+    /// Whether a page is in memory.
+    pub fn has_page(&self, index: u64) -> bool {
+        self.state.lock().pages.get(index).is_some_and(|slot| slot.frame.is_some())
+    }
+
     /// Looks for a page. `for_store` means that the caller will change the page: it becomes dirty.
     pub(crate) fn look_up(&self, index: u64, for_store: bool) -> Lookup {
         let mut state = self.state.lock();

@@ -1,6 +1,11 @@
 //! Address spaces, seen through the software MMU of the host twin: a test stores and loads as a program would.
 
 mod basic;
+mod copies;
+mod exhaustion;
+mod harts;
+mod model;
+mod remap;
 
 use std::sync::Arc;
 use std::vec::Vec;
