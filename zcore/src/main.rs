@@ -50,7 +50,8 @@ fn read_device_tree(address: PhysAddr) -> (DeviceTree<'static>, MachineDescripti
 /// The second half, on a guarded stack and with a heap.
 extern "C" fn continue_on_own_stack() {
     let description = DESCRIPTION.get().expect("set by the first half");
-    if let Err(error) = machine::start_other_harts(description, &mut boot_memory::stack_page, run_other_hart) {
+    if let Err(error) = machine::start_other_harts(description, &mut boot_memory::stack_page, run_other_hart)
+    {
         log::error!("not all harts were started: {error:?}");
     }
     power::off(0)

@@ -1,0 +1,1 @@
+//! Copying between the kernel and a program's memory, faults included.
