@@ -1,14 +1,24 @@
 //! Finding the devices and connecting them: the console, disks, entropy.
 
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use kernel_hal::machine_description::MachineDescription;
 use kernel_hal::{HartId, machine};
+use ksync::Once;
 use linux_object::console;
-use zcore_drivers::probe::{self, mmio_slots};
+use zcore_drivers::block::BlockDevice;
+use zcore_drivers::probe::{self, Named, mmio_slots};
 use zcore_drivers::serial::{MmioRegisters, Ns16550};
 
 use crate::interrupts;
+
+static DISKS: Once<Vec<Named<dyn BlockDevice>>> = Once::new();
+
+/// The disks, in the order of their names.
+pub fn disks() -> &'static [Named<dyn BlockDevice>] {
+    DISKS.get().map_or(&[], Vec::as_slice)
+}
 
 fn enable_line(line: u32) {
     machine::enable_interrupt_line(line, HartId::BOOT);
@@ -25,6 +35,7 @@ pub fn probe(description: &MachineDescription<'_>) {
             log::info!("virtio at {}: {finding}", slot.registers.start);
         }
     }
+    DISKS.call_once(|| found.disks);
 }
 
 /// The UART is the console, until the command line asks for another.

@@ -10,10 +10,20 @@ pub static LINES: InterruptRegistry = InterruptRegistry::new();
 static HANDLERS: Handlers = Handlers {
     timer: executor::on_timer,
     reschedule: executor::on_reschedule,
-    external: |line| executor::in_interrupt(|| LINES.dispatch(line)),
-    preemption_point: executor::preemption_point,
+    external: dispatch,
+    preemption_point,
     halt: || machine::stop_hart(),
 };
+
+/// A device raised this line.
+pub fn dispatch(line: u32) {
+    executor::in_interrupt(|| LINES.dispatch(line));
+}
+
+/// An interrupt is about to return to kernel code.
+pub fn preemption_point() {
+    executor::preemption_point();
+}
 
 /// Registers the handlers. Interrupts are masked until the executor runs.
 pub fn install() {

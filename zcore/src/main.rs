@@ -10,6 +10,7 @@ mod boot_memory;
 mod devices;
 mod interrupts;
 mod kernel_log;
+mod kernel_test;
 mod panic;
 mod symbols;
 mod user_space;
@@ -66,7 +67,9 @@ extern "C" fn continue_on_own_stack() {
     interrupts::install();
     linux_object::random::add_entropy(description.chosen.random_seed);
     devices::probe(description);
-    user_space::start();
+    if !kernel_test::start(&command_line()) {
+        user_space::start();
+    }
     let started =
         machine::start_other_harts(description, &mut boot_memory::stack_page, || executor::run_hart());
     if let Err(error) = started {

@@ -38,6 +38,7 @@ const KNOWN_KEYS: &[&str] = &[
     "log",
     "panic",
     "ktest",
+    "kbench",
 ];
 
 /// A command line.
