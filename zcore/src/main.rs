@@ -18,19 +18,22 @@ mod user_space;
 use kernel_hal::command_line::CommandLine;
 use kernel_hal::device_tree::DeviceTree;
 use kernel_hal::machine_description::MachineDescription;
-use kernel_hal::{PhysAddr, machine};
+use kernel_hal::{Instant, PhysAddr, machine};
 use kernel_object::heap::KernelHeap;
 use ksync::Once;
 
 #[global_allocator]
 static HEAP: KernelHeap = KernelHeap::new();
 
+/// When the kernel was entered.
+static ENTRY: Once<Instant> = Once::new();
 static DESCRIPTION: Once<MachineDescription<'static>> = Once::new();
 
 /// The first function: one hart runs, on the boot stack, in early page tables, with interrupts masked.
 #[unsafe(no_mangle)]
 extern "C" fn kernel_main(hardware_hart: usize, device_tree: usize) -> ! {
     machine::begin(hardware_hart);
+    ENTRY.call_once(Instant::now);
     kernel_log::install();
     let (tree, description) = read_device_tree(PhysAddr::new(device_tree));
     let description = DESCRIPTION.call_once(|| description);
