@@ -206,7 +206,8 @@ fn sleepers_wake_on_time_whatever_else_happens() {
                         let deadline = Instant::now() + MICROSECOND * random.below(5000) as u32;
                         match random.below(3) {
                             0 => {
-                                drop(timeout(deadline, sleep(MICROSECOND * random.below(5000) as u32)).await)
+                                let inner = sleep(MICROSECOND * random.below(5000) as u32);
+                                let _ = timeout(deadline, inner).await;
                             }
                             1 => yield_now().await,
                             _ => {
