@@ -5,3 +5,15 @@
 pub fn synchronize_instruction_fetch() {
     crate::backend::hart::synchronize_instruction_fetch();
 }
+
+/// Orders everything this hart did to memory before what it does to a device's registers afterwards.
+#[inline]
+pub fn before_device_access() {
+    #[cfg(target_arch = "riscv64")]
+    // SAFETY: a fence has no effect but order.
+    unsafe {
+        std::arch::asm!("fence iorw, iorw", options(nostack, preserves_flags));
+    }
+    #[cfg(not(target_arch = "riscv64"))]
+    std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
+}

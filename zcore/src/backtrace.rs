@@ -15,7 +15,7 @@ const MOST_LINES: usize = 48;
 /// Whether the instruction before `address` is a call.
 fn follows_a_call(address: usize) -> bool {
     let text = symbols::text();
-    if address % 2 != 0 || address < text.start + 4 || address >= text.end {
+    if !address.is_multiple_of(2) || address < text.start + 4 || address >= text.end {
         return false;
     }
     let halfword = |at: usize| {
@@ -49,7 +49,8 @@ pub fn print(output: &mut impl Write) -> fmt::Result {
         if !follows_a_call(word) {
             continue;
         }
-        match symbols::lookup(word) {
+        // The call itself: what follows it may be another function, if this one never returned.
+        match symbols::lookup(word - 2) {
             Some((name, offset)) => writeln!(output, "  {word:#x} {name}+{offset:#x}")?,
             None => writeln!(output, "  {word:#x}")?,
         }

@@ -10,6 +10,7 @@
 
 mod bus;
 mod devices;
+mod free_memory;
 mod harts;
 mod memory;
 mod problem;
@@ -25,6 +26,7 @@ use crate::PhysAddr;
 use crate::device_tree::{DeviceTree, Node};
 
 pub use devices::{HartIndex, Plic, SoftwareInterruptDevice, Uart, VirtioMmio};
+pub use free_memory::{FreeMemory, MAX_FREE_REGIONS};
 pub use harts::HartDescription;
 pub use problem::{MachineError, Problem, Problems};
 

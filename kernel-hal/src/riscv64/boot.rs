@@ -29,7 +29,7 @@ static EARLY_ROOT: EarlyTable = {
     let mut entries = [0; 512];
     let mut index = 0;
     while index < 16 {
-        entries[index] = index as u64 * GIGAPAGE_ENTRY | EARLY_FLAGS;
+        entries[index] = (index as u64 * GIGAPAGE_ENTRY) | EARLY_FLAGS;
         entries[LINEAR_ROOT_INDEX + index] = entries[index];
         index += 1;
     }

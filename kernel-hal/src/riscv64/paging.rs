@@ -62,7 +62,9 @@ pub fn flush_page(address: VirtAddr, address_space: Option<u16>) {
 #[inline]
 pub fn flush_address_space(address_space: u16) {
     // SAFETY: flushing is always sound.
-    unsafe { asm!("sfence.vma zero, {}", in(reg) usize::from(address_space), options(nostack, preserves_flags)) };
+    unsafe {
+        asm!("sfence.vma zero, {}", in(reg) usize::from(address_space), options(nostack, preserves_flags))
+    };
 }
 
 /// Forgets all translations.

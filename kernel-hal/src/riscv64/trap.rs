@@ -167,10 +167,7 @@ extern "C" fn kernel_trap(frame: &mut KernelTrapFrame, cause: usize, value: usiz
 }
 
 extern "C" fn stack_overflow(stack_pointer: usize, program_counter: usize, cause: usize) -> ! {
-    panic!(
-        "kernel stack overflow: sp {stack_pointer:#x} at {program_counter:#x} ({})",
-        cause_name(cause)
-    );
+    panic!("kernel stack overflow: sp {stack_pointer:#x} at {program_counter:#x} ({})", cause_name(cause));
 }
 
 fn cause_name(cause: usize) -> &'static str {
@@ -198,11 +195,7 @@ struct Landing {
     landing: usize,
 }
 
-global_asm!(
-    ".pushsection .exception_table, \"a\"",
-    ".balign 8",
-    ".popsection",
-);
+global_asm!(".pushsection .exception_table, \"a\"", ".balign 8", ".popsection",);
 
 unsafe extern "C" {
     static __exception_table_start: [Landing; 0];

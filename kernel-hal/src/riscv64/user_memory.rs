@@ -33,7 +33,13 @@ macro_rules! may_fault {
     ($start:literal, $end:literal, $landing:literal) => {
         concat!(
             ".pushsection .exception_table, \"a\"\n",
-            ".dword ", $start, ", ", $end, ", ", $landing, "\n",
+            ".dword ",
+            $start,
+            ", ",
+            $end,
+            ", ",
+            $landing,
+            "\n",
             ".popsection"
         )
     };

@@ -1,0 +1,162 @@
+//! A place in the tables: neighbouring pages share one walk.
+
+use core::mem::ManuallyDrop;
+
+use kernel_hal::{
+    ENTRIES_PER_TABLE, PAGE_SIZE, PageFlags, PageTableEntry, PhysAddr, VirtAddr, index_at_level,
+    page_size_at_level,
+};
+
+use super::{PageTable, load, store};
+use crate::frame::{self, OutOfMemory, SharedFrame};
+
+const LEAF_SPAN: usize = page_size_at_level(1);
+
+/// A page of user space, and the table that holds its entry if there is one.
+pub struct Cursor<'a> {
+    tables: &'a mut PageTable,
+    address: VirtAddr,
+    leaf: Option<PhysAddr>,
+}
+
+impl<'a> Cursor<'a> {
+    #[inline]
+    pub(super) fn new(tables: &'a mut PageTable, address: VirtAddr) -> Self {
+        let leaf = if address.is_user() { tables.leaf_table(address) } else { None };
+        Self { tables, address, leaf }
+    }
+
+    /// The address that the cursor was moved to.
+    pub const fn address(&self) -> VirtAddr {
+        self.address
+    }
+
+    fn index(&self) -> usize {
+        index_at_level(self.address, 0)
+    }
+
+    /// The entry here; empty if there is none.
+    #[inline]
+    pub fn entry(&self) -> PageTableEntry {
+        match self.leaf {
+            // SAFETY: the table belongs to `tables`, which this cursor borrows; tables are only taken out by
+            // `take_empty_tables`, which cannot run meanwhile.
+            Some(table) => unsafe { load(table, self.index()) },
+            None => PageTableEntry::EMPTY,
+        }
+    }
+
+    /// A look at the frame here.
+    #[inline]
+    pub fn frame(&self) -> Option<ManuallyDrop<SharedFrame>> {
+        let entry = self.entry();
+        // SAFETY: a non-empty entry owns its frame; the result borrows the cursor by the caller's discipline: it is
+        // used before the entry is changed (all callers are in this crate).
+        (entry != PageTableEntry::EMPTY).then(|| unsafe { SharedFrame::borrow_address(entry.frame()) })
+    }
+
+    /// Moves to another page.
+    #[inline]
+    pub fn seek(&mut self, address: VirtAddr) {
+        let same_table = address.as_usize() / LEAF_SPAN == self.address.as_usize() / LEAF_SPAN;
+        self.address = address;
+        if !same_table {
+            self.leaf = if address.is_user() { self.tables.leaf_table(address) } else { None };
+        }
+    }
+
+    /// Moves to the next page.
+    #[inline]
+    pub fn step(&mut self) {
+        self.seek(self.address + PAGE_SIZE);
+    }
+
+    /// Moves to the first page from here on, below `end`, that has an entry, and returns that entry.
+    #[inline]
+    pub fn find(&mut self, end: VirtAddr) -> Option<PageTableEntry> {
+        while self.address < end {
+            let Some(table) = self.leaf else {
+                let next = (self.address.as_usize() & !(LEAF_SPAN - 1)) + LEAF_SPAN;
+                self.seek(VirtAddr::new(next));
+                continue;
+            };
+            let mut index = self.index();
+            let pages_left = (end - self.address).div_ceil(PAGE_SIZE);
+            let stop = ENTRIES_PER_TABLE.min(index.saturating_add(pages_left));
+            let first = index;
+            while index < stop {
+                // SAFETY: as in `entry`.
+                let entry = unsafe { load(table, index) };
+                if entry != PageTableEntry::EMPTY {
+                    self.address = self.address + (index - first) * PAGE_SIZE;
+                    return Some(entry);
+                }
+                index += 1;
+            }
+            self.seek(self.address + (index - first) * PAGE_SIZE);
+        }
+        None
+    }
+
+    /// Makes the tables that an entry here needs.
+    #[inline]
+    pub fn prepare(&mut self) -> Result<(), OutOfMemory> {
+        if self.leaf.is_none() {
+            self.leaf = Some(self.tables.make_leaf_table(self.address)?);
+        }
+        Ok(())
+    }
+
+    /// Whether an entry can be written here without making tables.
+    pub const fn is_prepared(&self) -> bool {
+        self.leaf.is_some()
+    }
+
+    /// Maps `frame` here; [`Self::prepare`] must have succeeded on this table. Without VALID among the flags the
+    /// page is parked. Returns what was mapped before, which must be flushed before it is dropped.
+    #[inline]
+    pub fn replace(&mut self, frame: SharedFrame, flags: PageFlags) -> Option<SharedFrame> {
+        let table = self.leaf.expect("the tables were not prepared");
+        let old = self.entry();
+        let entry = PageTableEntry::table(frame.into_address()).with_flags(flags);
+        // SAFETY: as in `entry`, borrowed mutably; the new entry owns the frame that was let go, and the old entry's
+        // ownership is taken up because it is overwritten.
+        unsafe {
+            store(table, self.index(), entry);
+            if old == PageTableEntry::EMPTY {
+                frame::change_count(table, 1);
+                return None;
+            }
+            Some(SharedFrame::from_address(old.frame()))
+        }
+    }
+
+    /// Gives the page here other flags. Does nothing where there is no page.
+    #[inline]
+    pub fn set_flags(&mut self, flags: PageFlags) {
+        let entry = self.entry();
+        if let Some(table) = self.leaf
+            && entry != PageTableEntry::EMPTY
+        {
+            // SAFETY: as in `entry`, borrowed mutably; the entry goes on owning the same frame.
+            unsafe { store(table, self.index(), entry.with_flags(flags)) };
+        }
+    }
+
+    /// Unmaps the page here. The frame must be flushed before it is dropped.
+    #[inline]
+    #[must_use]
+    pub fn take(&mut self) -> Option<SharedFrame> {
+        let old = self.entry();
+        let table = self.leaf?;
+        if old == PageTableEntry::EMPTY {
+            return None;
+        }
+        // SAFETY: as in `replace`.
+        unsafe {
+            store(table, self.index(), PageTableEntry::EMPTY);
+            frame::change_count(table, -1);
+            Some(SharedFrame::from_address(old.frame()))
+        }
+    }
+}
