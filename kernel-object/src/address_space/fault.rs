@@ -256,7 +256,7 @@ fn not_present(lookup: Lookup, object: &Arc<PagedObject>, index: u64) -> Step {
     match lookup {
         Lookup::Absent => Step::Load(object.clone(), index),
         Lookup::NeedsPrepareWrite => Step::PrepareWrite(object.clone(), index),
-        Lookup::BeyondEnd => Step::Ready(FaultResult::BusError),
+        Lookup::BeyondEnd | Lookup::NoSpace => Step::Ready(FaultResult::BusError),
         Lookup::OutOfMemory => Step::Ready(FaultResult::OutOfMemory),
         Lookup::Present { .. } => RESOLVED,
     }

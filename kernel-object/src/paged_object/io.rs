@@ -20,6 +20,8 @@ pub enum Stop {
     Load(PageLoad),
     /// No memory for a page.
     OutOfMemory,
+    /// The object's account allows no further page.
+    NoSpace,
     /// The object ends here (a page behind the end was to be pinned), or cannot become that large.
     BeyondEnd,
 }
@@ -127,11 +129,16 @@ impl Drop for WritePin<'_> {
 }
 
 impl PagedObject {
-    /// A page for reading, if it is in memory (or made of zeros on demand).
+    /// A page for reading, if it is in memory. In place of a hole in an object without a pager there is a page of
+    /// zeros that does not become part of the object.
     pub fn try_pin(self: &Arc<Self>, index: u64) -> Result<PinnedFrame, Stop> {
-        match self.look_up(index, false) {
-            Lookup::Present { frame, .. } => Ok(frame.pin()),
-            other => Err(self.stop_for(index, other)),
+        match self.look_up_to_read(index) {
+            Some(Lookup::Present { frame, .. }) => Ok(frame.pin()),
+            Some(other) => Err(self.stop_for(index, other)),
+            None => match Frame::allocate_zeroed(FrameKind::Object) {
+                Ok(frame) => Ok(SharedFrame::from(frame).pin()),
+                Err(OutOfMemory) => Err(Stop::OutOfMemory),
+            },
         }
     }
 
@@ -167,11 +174,24 @@ impl PagedObject {
         }
     }
 
+    /// Looks for a page without making it: nothing is a page of zeros that nobody has made.
+    fn look_up_to_read(&self, index: u64) -> Option<Lookup> {
+        let mut state = self.state.lock();
+        if index >= pages_for(state.size) {
+            return Some(Lookup::BeyondEnd);
+        }
+        if self.pager.is_none() && state.pages.get(index).is_none() {
+            return None;
+        }
+        Some(self.look_up_locked(&mut state, index, false))
+    }
+
     fn stop_for(self: &Arc<Self>, index: u64, lookup: Lookup) -> Stop {
         match lookup {
             Lookup::Absent => Stop::Load(self.load(index)),
             Lookup::NeedsPrepareWrite => Stop::Load(self.prepare_write(index)),
             Lookup::OutOfMemory => Stop::OutOfMemory,
+            Lookup::NoSpace => Stop::NoSpace,
             Lookup::BeyondEnd | Lookup::Present { .. } => Stop::BeyondEnd,
         }
     }
@@ -185,11 +205,13 @@ impl PagedObject {
             let at = offset + done as u64;
             let inside = (at % PAGE_SIZE as u64) as usize;
             let piece = (len - done).min(PAGE_SIZE - inside);
-            match self.look_up(page_of(at), false) {
-                Lookup::Present { frame, .. } => frame.read(inside, &mut destination[done..done + piece]),
+            let destination = &mut destination[done..done + piece];
+            match self.look_up_to_read(page_of(at)) {
+                Some(Lookup::Present { frame, .. }) => frame.read(inside, destination),
+                None => destination.fill(0),
                 // Truncated since the size was looked at.
-                Lookup::BeyondEnd => break,
-                other => return Progress { done, stop: Some(self.stop_for(page_of(at), other)) },
+                Some(Lookup::BeyondEnd) => break,
+                Some(other) => return Progress { done, stop: Some(self.stop_for(page_of(at), other)) },
             }
             done += piece;
         }
@@ -264,6 +286,7 @@ impl PagedObject {
             None => Ok(false),
             Some(Stop::Load(load)) => load.await.map(|()| true),
             Some(Stop::OutOfMemory) => Err(PagerError::OutOfMemory),
+            Some(Stop::NoSpace) => Err(PagerError::NoSpace),
             Some(Stop::BeyondEnd) => Err(PagerError::NoSpace),
         }
     }

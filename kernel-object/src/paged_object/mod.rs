@@ -5,7 +5,8 @@
 //! frames, so they are coherent by construction. Private mappings read the object's frames and copy them before the
 //! first store; the copies belong to the address space alone, so a fork tree needs no chain of shadow objects.
 //!
-//! Without a pager, a missing page is a page of zeros, made on demand, and nothing is ever dirty. With a pager, a missing
+//! Without a pager, a missing page is a page of zeros, made on demand, and nothing is ever dirty; a [`PageAccount`] may
+//! limit how many are made. Reading from the kernel's side makes none: a hole stays one. With a pager, a missing
 //! page is brought by [`PageLoad`], read ahead if access is sequential; whoever comes meanwhile waits on the object's
 //! queue. A load that is cancelled or fails leaves the page missing and wakes the others, who try for themselves.
 //!
@@ -16,6 +17,7 @@
 //! more (POSIX's atomic append) serialise above. [`PagedObject::truncate`] does not wait for pages that are being
 //! written out; a filesystem that is about to reuse their blocks calls [`PagedObject::wait_for_write_back`] first.
 
+mod account;
 mod index;
 mod io;
 mod load;
@@ -39,6 +41,7 @@ use crate::frame::{Frame, FrameKind, OutOfMemory, SharedFrame};
 use index::PageIndex;
 use mapping::Mappers;
 
+pub use account::PageAccount;
 pub use io::{Progress, Stop, WritePin};
 pub use mapping::Mapper;
 pub use pager::{PageLoad, Pager, PagerError, PagerFuture};
@@ -62,6 +65,7 @@ pub struct PagedObject {
     /// Woken when a page stops being loaded or written out.
     page_settled: WaitQueue,
     pager: Option<Arc<dyn Pager>>,
+    account: Option<Arc<dyn PageAccount>>,
 }
 
 /// What a look for a page found.
@@ -81,6 +85,8 @@ pub(crate) enum Lookup {
     BeyondEnd,
     /// There is no memory for the page.
     OutOfMemory,
+    /// The page would be more than the object's account allows.
+    NoSpace,
 }
 
 /// Number of the page that holds a byte.
@@ -96,15 +102,20 @@ const fn pages_for(size: u64) -> u64 {
 impl PagedObject {
     /// An object of zeros that nobody stores.
     pub fn anonymous(size: u64) -> Self {
-        Self::new(size, None)
+        Self::new(size, None, None)
+    }
+
+    /// An object of zeros that nobody stores, and whose pages are charged to an account.
+    pub fn accounted(size: u64, account: Arc<dyn PageAccount>) -> Self {
+        Self::new(size, None, Some(account))
     }
 
     /// An object whose pages a pager brings and stores.
     pub fn with_pager(size: u64, pager: Arc<dyn Pager>) -> Self {
-        Self::new(size, Some(pager))
+        Self::new(size, Some(pager), None)
     }
 
-    fn new(size: u64, pager: Option<Arc<dyn Pager>>) -> Self {
+    fn new(size: u64, pager: Option<Arc<dyn Pager>>, account: Option<Arc<dyn PageAccount>>) -> Self {
         let state = State {
             pages: PageIndex::default(),
             size: size.min(LARGEST_SIZE),
@@ -117,6 +128,7 @@ impl PagedObject {
             state: SpinLock::new(Rank::PAGED_OBJECT, state),
             page_settled: WaitQueue::new("page settled"),
             pager,
+            account,
         }
     }
 
@@ -160,9 +172,9 @@ impl PagedObject {
             slot.frame.clone()
         });
         let Some(pager) = &self.pager else {
-            return match found.map_or_else(|| add_zero_page(state, index), Ok) {
-                Ok(frame) => Lookup::Present { frame, writable: true },
-                Err(OutOfMemory) => Lookup::OutOfMemory,
+            return match found {
+                Some(frame) => Lookup::Present { frame, writable: true },
+                None => self.add_zero_page(state, index),
             };
         };
         let Some(frame) = found else { return Lookup::Absent };
@@ -204,16 +216,51 @@ impl PagedObject {
     pub(crate) fn insert_shared(&self, index: u64, frame: SharedFrame) -> Result<(), OutOfMemory> {
         let old = {
             let mut state = self.state.lock();
-            let slot = state.pages.make(index)?;
+            if state.pages.get(index).is_none() && !self.charge() {
+                return Err(OutOfMemory);
+            }
+            let slot = state.pages.make(index).inspect_err(|_| self.refund(1))?;
             slot.loading = None;
             slot.frame.replace(frame)
         };
         drop(old);
         Ok(())
     }
+
+    fn add_zero_page(&self, state: &mut State, index: u64) -> Lookup {
+        if !self.charge() {
+            return Lookup::NoSpace;
+        }
+        match make_zero_page(state, index) {
+            Ok(frame) => Lookup::Present { frame, writable: true },
+            Err(OutOfMemory) => {
+                self.refund(1);
+                Lookup::OutOfMemory
+            }
+        }
+    }
+
+    fn charge(&self) -> bool {
+        self.account.as_ref().is_none_or(|account| account.charge())
+    }
+
+    fn refund(&self, pages: u64) {
+        if let Some(account) = &self.account
+            && pages > 0
+        {
+            account.refund(pages);
+        }
+    }
 }
 
-fn add_zero_page(state: &mut State, index: u64) -> Result<SharedFrame, OutOfMemory> {
+impl Drop for PagedObject {
+    fn drop(&mut self) {
+        let pages = self.state.get_mut().pages.len() as u64;
+        self.refund(pages);
+    }
+}
+
+fn make_zero_page(state: &mut State, index: u64) -> Result<SharedFrame, OutOfMemory> {
     let frame = SharedFrame::from(Frame::allocate_zeroed(FrameKind::Object)?);
     let slot = state.pages.make(index)?;
     slot.referenced = true;

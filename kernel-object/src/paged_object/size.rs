@@ -48,15 +48,20 @@ impl PagedObject {
         let mut at = range.start;
         loop {
             let mut batch: [Option<SharedFrame>; BATCH] = [const { None }; BATCH];
+            let mut taken = 0;
             let mut state = self.state.lock();
-            for place in &mut batch {
-                match state.pages.next(at) {
-                    Some(index) if index < range.end => {
-                        *place = state.pages.remove(index).and_then(|slot| slot.frame);
-                        at = index + 1;
-                    }
-                    _ => return,
-                }
+            while taken < BATCH
+                && let Some(index) = state.pages.next(at)
+                && index < range.end
+            {
+                batch[taken] = state.pages.remove(index).and_then(|slot| slot.frame);
+                taken += 1;
+                at = index + 1;
+            }
+            drop(state);
+            self.refund(taken as u64);
+            if taken < BATCH {
+                return;
             }
         }
     }
