@@ -9,7 +9,7 @@ use crate::frame::host::share_private;
 use crate::paged_object::PagedObject;
 use crate::test_support::Random;
 
-const ROUNDS: usize = if cfg!(miri) { 10 } else { 800 };
+const ROUNDS: usize = 800;
 
 /// Runs `act(hart, random)` on three harts while this one does the same.
 fn on_harts(act: impl Fn(usize, &mut Random) + Sync) {
