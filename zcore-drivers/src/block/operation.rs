@@ -21,6 +21,7 @@ pub struct BlockOperation<'d> {
     kick: bool,
 }
 
+#[allow(clippy::large_enum_variant, reason = "a box would be an allocation per request")]
 enum Stage {
     Submitting(BlockRequest),
     Waiting(Ticket),
