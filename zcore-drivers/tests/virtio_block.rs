@@ -4,6 +4,7 @@ mod common;
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -418,6 +419,15 @@ fn a_small_ring_makes_a_small_queue() {
     }
 }
 
+/// Counts down even if its thread panics, so that nobody waits for it.
+struct CountDown<'a>(&'a AtomicUsize);
+
+impl Drop for CountDown<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Release);
+    }
+}
+
 #[test]
 fn two_submitters_and_a_device_on_three_threads() {
     const READS: u64 = if cfg!(miri) { 20 } else { 3000 };
@@ -428,12 +438,13 @@ fn two_submitters_and_a_device_on_three_threads() {
         model.content[page * PAGE_SIZE..(page + 1) * PAGE_SIZE].fill(page as u8);
     }
     let disk = Arc::new(VirtioBlock::new(model.transport()).unwrap());
-    let running = std::sync::atomic::AtomicUsize::new(2);
+    let running = AtomicUsize::new(2);
     std::thread::scope(|scope| {
         for seed in 0..2u64 {
             let (disk, running) = (disk.clone(), &running);
             scope.spawn(move || {
                 host::share_private(allocator);
+                let _until_dropped = CountDown(running);
                 let device: &dyn BlockDevice = &*disk;
                 for round in 0..READS {
                     let page = (round * 31 + seed * 17) % 512;
@@ -448,11 +459,15 @@ fn two_submitters_and_a_device_on_three_threads() {
                     }
                     assert!(is_full_of(&frame, page as u8));
                 }
-                running.fetch_sub(1, std::sync::atomic::Ordering::Release);
             });
         }
         host::share_private(allocator);
-        while running.load(std::sync::atomic::Ordering::Acquire) > 0 {
+        let started = std::time::Instant::now();
+        while running.load(Ordering::Acquire) > 0 {
+            if started.elapsed() > Duration::from_secs(60) {
+                eprintln!("a wake-up or an interrupt was lost");
+                std::process::abort();
+            }
             model.answer_all();
             if model.device.interrupt_pending() {
                 disk.handle_interrupt();

@@ -325,6 +325,29 @@ fn a_success_that_wrote_too_little_is_no_success() {
 }
 
 #[test]
+fn an_answer_that_is_repeated_does_not_count() {
+    host::use_private(512);
+    let mut model = DiskModel::new(SECTORS, DiskModel::ALL_FEATURES, 256, 1);
+    let disk = VirtioBlock::new(model.transport()).unwrap();
+    let device: &dyn BlockDevice = &disk;
+    let (first, second) = (frame_of(1), frame_of(2));
+    let (_wakes, waker) = Wakes::new();
+    let mut reads = [&first, &second].map(|frame| Box::pin(device.read(0, whole(frame))));
+    assert!(reads.iter_mut().all(|read| poll_with(read.as_mut(), &waker).is_pending()));
+    model.take_offers();
+    let head = model.taken()[0].head;
+    model.answer_one();
+    // The same again, now claiming that nothing was written.
+    model.device.complete(0, head, 0);
+    disk.handle_interrupt();
+    let statistics = device.statistics();
+    assert_eq!((statistics.completed, statistics.failed, statistics.bogus_answers), (1, 0, 1));
+    assert_eq!(poll_with(reads[0].as_mut(), &waker), Poll::Ready(Ok(())));
+    assert_eq!(poll_with(reads[1].as_mut(), &waker), Poll::Pending);
+    assert!(second.is_pinned());
+}
+
+#[test]
 fn spurious_interrupts_are_counted_and_do_nothing() {
     host::use_private(512);
     let model = DiskModel::new(SECTORS, DiskModel::ALL_FEATURES, 256, 1);
