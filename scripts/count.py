@@ -126,6 +126,15 @@ def show(measured):
               f" {row['wall'] * 1e6:>7.2f} us")
 
 
+def cell(measured, wanted):
+    """One number of the rows."""
+    operation, _, field = wanted.partition(":")
+    for row in measured:
+        if row["operation"] == operation and field in row:
+            return row[field]
+    raise Failure(f"nothing measured is called {wanted}")
+
+
 def show_profile(profile, operations):
     """Lists the symbols of our kernel in which most instructions were spent."""
     symbols = elf.Elf(TARGET / "zcore.elf").functions()
@@ -148,7 +157,7 @@ def machine_for(options):
     if options.kernel_bench:
         words += [f"kbench={options.kernel_bench}"]
     else:
-        words += ["rdinit=/init", "--", f"/tests/{options.program}", *map(qemu.quoted, options.arguments)]
+        words += ["rdinit=/init", "--", f"/tests/{options.program}", "measure", *map(qemu.quoted, options.arguments)]
     machine.append = " ".join(filter(None, words))
     if machine.initrd is None:
         machine.initrd = guest.tests_initramfs()
@@ -160,9 +169,10 @@ def machine_for(options):
 def _main():
     parser = argparse.ArgumentParser(description="Count the instructions of operations.")
     parser.add_argument("program", nargs="?", help="a guest program of rootfs/tests")
-    parser.add_argument("arguments", nargs="*", help="its arguments")
+    parser.add_argument("arguments", nargs="*", help="its arguments, after the word `measure`")
     parser.add_argument("--kernel-bench", metavar="NAME", help="a benchmark inside the kernel")
     parser.add_argument("--timeout", type=float, default=300)
+    parser.add_argument("--print", metavar="OPERATION:FIELD", help="also print `measured: NUMBER`, one cell of the table")
     parser.add_argument("--profile", action="store_true", help="also list the hottest symbols of our kernel")
     qemu.add_arguments(parser)
     options = parser.parse_args()
@@ -178,6 +188,8 @@ def _main():
     measured = measure(name, machine, "linux" if options.linux else "zcore", options.timeout)
     show(measured)
     print(f"written to {store(name, measured).relative_to(PROJECT)}")
+    if options.print:
+        print(f"measured: {cell(measured, options.print)}")
     if options.profile:
         console = (TARGET / "bench" / "log" / f"{name}-zcore-{machine.harts}.console").read_text()
         show_profile(profile, sum(int(count) for _, _, count in LINE.findall(console)))

@@ -32,6 +32,7 @@ import time
 from environment import FIRMWARE, LINUX_IMAGE, PROJECT, QEMU, TARGET, Failure, main
 
 TAIL_LINES = 40
+FIRMWARE_LAST_LINE = "Boot HART MEDELEG"
 
 
 @dataclasses.dataclass
@@ -74,8 +75,10 @@ class Result:
         return self.ending == "shutdown" and self.status == 0
 
     def tail(self):
-        """The last lines of the console."""
-        return "\n".join(self.console.splitlines()[-TAIL_LINES:])
+        """The last lines of the console, without what the firmware printed before."""
+        lines = self.console.splitlines()
+        firmware = [number for number, line in enumerate(lines) if line.startswith(FIRMWARE_LAST_LINE)]
+        return "\n".join(lines[firmware[-1] + 1 if firmware else 0:][-TAIL_LINES:])
 
     def explain(self):
         """One line for a person."""

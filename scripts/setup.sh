@@ -11,6 +11,7 @@
 #   guest   an unmodified static riscv64 busybox, unpacked under .cache/
 #   cross   the riscv64 cross compiler for guest test programs
 #   test    what `make test` needs beyond that (shellcheck)
+#   miri    Miri, where rustup can install it
 #   debug   gdb
 #   linux   Debian's riscv64 Linux kernel, to compare with
 #
@@ -50,7 +51,7 @@ for argument in "$@"; do
         usage
         exit 0
         ;;
-    host | rust | crates | qemu | guest | cross | test | debug | linux) components+=("$argument") ;;
+    host | rust | crates | qemu | guest | cross | test | miri | debug | linux) components+=("$argument") ;;
     *)
         usage >&2
         fail "unknown component: $argument"

@@ -20,8 +20,13 @@ extern crate alloc;
 #[cfg(target_os = "none")]
 extern crate core as std;
 
+pub mod address_space;
+mod fallible;
 pub mod frame;
 pub mod heap;
 pub mod page_table;
+pub mod paged_object;
+#[cfg(test)]
+mod test_support;
 
 pub use frame::OutOfMemory;

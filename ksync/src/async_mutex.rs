@@ -58,7 +58,7 @@ impl<T: ?Sized> AsyncMutex<T> {
     /// Takes the mutex if it is free.
     #[inline]
     pub fn try_lock(&self) -> Option<AsyncMutexGuard<'_, T>> {
-        self.try_acquire().then_some(AsyncMutexGuard { mutex: self })
+        self.try_acquire().then(|| AsyncMutexGuard { mutex: self })
     }
 
     /// The value, which nobody else can reach.

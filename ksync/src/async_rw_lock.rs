@@ -69,13 +69,13 @@ impl<T: ?Sized> AsyncRwLock<T> {
     /// Read access, if no writer holds the lock or waits for it.
     #[inline]
     pub fn try_read(&self) -> Option<AsyncRwLockReadGuard<'_, T>> {
-        self.try_acquire(READ).then_some(AsyncRwLockReadGuard { lock: self })
+        self.try_acquire(READ).then(|| AsyncRwLockReadGuard { lock: self })
     }
 
     /// Write access, if the lock is free.
     #[inline]
     pub fn try_write(&self) -> Option<AsyncRwLockWriteGuard<'_, T>> {
-        self.try_acquire(WRITE).then_some(AsyncRwLockWriteGuard { lock: self })
+        self.try_acquire(WRITE).then(|| AsyncRwLockWriteGuard { lock: self })
     }
 
     /// The value, which nobody else can reach.

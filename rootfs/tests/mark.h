@@ -4,17 +4,25 @@
  * in which the pairs of marks were executed. Pairs of the same name are rounds: their median counts.
  *
  * The plugin counts all that the machine does. settle() therefore waits until nothing else runs: a
- * kernel that has just started still works in the background (Linux verifies its certificates). */
+ * kernel that has just started still works in the background (Linux verifies its certificates). It is
+ * for measuring only, which a program is told by the argument "measure". */
 #ifndef MARK_H
 #define MARK_H
 
+#include <stdbool.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 
 enum { ROUNDS = 5 };
 
 #define MARK_BEGIN() __asm__ volatile("slti x0, x0, 1" ::: "memory")
 #define MARK_END() __asm__ volatile("slti x0, x0, 2" ::: "memory")
+
+static inline bool is_measuring(int argc, char **argv)
+{
+    return argc > 1 && strcmp(argv[1], "measure") == 0;
+}
 
 static inline long nanoseconds_of_spin(void)
 {

@@ -13,6 +13,7 @@ host  | git                        | git                 | git                 |
 host  | make                       | make                | make                | make               | make
 host  | tar                        | tar                 | tar                 | tar                | tar
 host  | xz                         | xz-utils            | xz-utils            | xz                 | xz
+host  | CERTIFICATES               | ca-certificates | ca-certificates    | -                  | ca-certificates
 qemu  | apt-get                    | apt                 | apt                 | apt                | apt
 qemu  | dpkg-deb                   | dpkg                | dpkg                | dpkg               | dpkg
 qemu  | gpgv                       | gpgv                | gpgv                | gnupg2             | gnupg
@@ -32,7 +33,7 @@ debug | RISCV_GDB                  | gdb-multiarch       | gdb-multiarch       |
 # The compiler from the distribution, used where there is no rustup.
 rust_packages() {
     case $(distribution) in
-    debian) echo rustc-web cargo-web rust-web-src rust-web-clippy rustfmt-web lld-22 ;;
+    debian) echo rustc-web cargo-web rust-web-src rust-web-clippy rustfmt-web lld-newest ;;
     ubuntu) echo rustc cargo rust-src rust-clippy rustfmt lld ;;
     fedora) echo rust cargo rust-src clippy rustfmt lld ;;
     arch) echo rust rust-src lld ;;
@@ -57,6 +58,7 @@ distribution() {
 # requirement_met WHAT
 requirement_met() {
     case $1 in
+    CERTIFICATES) [[ -e /etc/ssl/certs/ca-certificates.crt || -d /etc/pki/tls/certs ]] ;;
     ARCHIVE_KEYRING) [[ -r $ARCHIVE_KEYRING ]] ;;
     CROSS_LIBC) [[ -r /usr/riscv64-linux-gnu/lib/libc.a || -r /usr/riscv64-linux-gnu/usr/lib/libc.a ]] ;;
     RISCV_GDB) command -v gdb-multiarch >/dev/null || command -v riscv64-elf-gdb >/dev/null ||
@@ -103,6 +105,17 @@ packages_collect() {
     done
 }
 
+# Replaces NAME-newest in PACKAGES by the highest NAME-<number> that apt knows.
+resolve_newest() {
+    local index name
+    for index in "${!PACKAGES[@]}"; do
+        [[ ${PACKAGES[index]} == *-newest ]] || continue
+        name=${PACKAGES[index]%newest}
+        PACKAGES[index]=$(apt-cache pkgnames "$name" | grep -xE "${name}[0-9]+" | sort -V | tail -n 1)
+        [[ -n ${PACKAGES[index]} ]] || fail "apt knows no package $name<number>"
+    done
+}
+
 packages_install() {
     ((${#PACKAGES[@]})) || return 0
     say "packages to install on this machine: ${PACKAGES[*]}"
@@ -112,6 +125,7 @@ packages_install() {
     case $(distribution) in
     debian | ubuntu)
         step "reading the package lists" as_root apt-get update -q
+        resolve_newest
         step "installing ${#PACKAGES[@]} packages" as_root env DEBIAN_FRONTEND=noninteractive \
             apt-get install -q -y --no-install-recommends "${PACKAGES[@]}"
         ;;

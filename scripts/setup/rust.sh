@@ -55,17 +55,17 @@ rust_install() {
         step "installing Rust $pinned with rustup" rustup toolchain install "$pinned" \
             --profile minimal --component rustfmt --component clippy --target "$TARGET" --no-self-update
     else
-        rust_compiler_suffices || fail "the distribution's Rust is older than $(rust_pinned) or incomplete: install rustup"
+        rust_compiler_suffices || fail "the distribution's Rust ($(rustc --version 2>/dev/null || echo none)) is older than $(rust_pinned) or incomplete:
+  install rustup, or let apt see the distribution's security updates, which bring newer ones"
         step "building the Rust library for $TARGET" rust_build_sysroot
         stamp_write rust "${RUST_RECIPE[@]}" "$(command -v rustc)"
     fi
 }
 
 rust_build_sysroot() {
-    local work=$CACHE/rust/build sysroot=$CACHE/rust/sysroot
-    local libraries=$sysroot/lib/rustlib/$TARGET/lib variable
-    rm -rf "$work" "$sysroot"
-    mkdir -p "$work/src" "$libraries"
+    local work=$CACHE/rust/build sysroot libraries variable
+    rm -rf "$CACHE/rust"
+    mkdir -p "$work/src"
     cat >"$work/Cargo.toml" <<END
 [package]
 name = "empty"
@@ -78,8 +78,13 @@ panic = "abort"
 [workspace]
 END
     echo '#![no_std]' >"$work/src/lib.rs"
-    (cd "$work" && env -u RUSTFLAGS RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR="$work/target" \
+    # With bitcode, which the kernel's link-time optimisation reads.
+    (cd "$work" && RUSTFLAGS="-C embed-bitcode=yes" RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR="$work/target" \
         cargo build --release -Zbuild-std=core,alloc --target "$TARGET") || return 1
+    # Named by its content: cargo then builds anew what was built with another one.
+    sysroot=$CACHE/rust/$(hash_of "$work/target/$TARGET/release/deps/"lib{core,alloc,compiler_builtins}-*.rlib)
+    libraries=$sysroot/lib/rustlib/$TARGET/lib
+    mkdir -p "$libraries"
     cp "$work/target/$TARGET/release/deps/"lib{core,alloc,compiler_builtins}-*.rlib "$libraries/" || return 1
     rm -rf "$work"
     variable=CARGO_TARGET_$(tr 'a-z-' 'A-Z_' <<<"$TARGET")
@@ -102,4 +107,25 @@ crates_describe_missing() { say "missing for 'crates': the crates that Cargo.loc
 crates_install() {
     step "fetching crates" scripts/cargo fetch --locked
     stamp_write crates Cargo.lock
+}
+
+# --- miri: an interpreter that finds undefined behaviour; only nightly toolchains have it -------------
+#
+# Not obtaining it is no error: `make test` says that it left that step out.
+
+miri_present() {
+    rust_uses_rustup || return 0
+    [[ -n $(compgen -G "${RUSTUP_HOME:-$HOME/.rustup}/toolchains/nightly-$(uname -m)-*/bin/cargo-miri") ]] || [[ -n ${MIRI_UNOBTAINABLE:-} ]]
+}
+miri_describe_missing() { say "missing for 'miri': a nightly toolchain with Miri (optional: scripts/setup.sh miri)"; }
+
+miri_install() {
+    local log=$CACHE/log/miri.log
+    mkdir -p "$CACHE/log"
+    say "installing a nightly Rust with Miri (optional)"
+    if ! rustup toolchain install nightly --profile minimal --component miri --component rust-src \
+        --no-self-update >"$log" 2>&1 </dev/null; then
+        say "Miri could not be obtained: $(tail -n 1 "$log")"
+        MIRI_UNOBTAINABLE=1
+    fi
 }

@@ -49,7 +49,8 @@ pub fn print(output: &mut impl Write) -> fmt::Result {
         if !follows_a_call(word) {
             continue;
         }
-        match symbols::lookup(word) {
+        // The call itself: what follows it may be another function, if this one never returned.
+        match symbols::lookup(word - 2) {
             Some((name, offset)) => writeln!(output, "  {word:#x} {name}+{offset:#x}")?,
             None => writeln!(output, "  {word:#x}")?,
         }

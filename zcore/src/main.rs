@@ -3,16 +3,21 @@
 #![no_std]
 #![no_main]
 
+extern crate alloc;
+
 mod backtrace;
 mod boot_memory;
+mod devices;
+mod interrupts;
 mod kernel_log;
 mod panic;
 mod symbols;
+mod user_space;
 
 use kernel_hal::command_line::CommandLine;
 use kernel_hal::device_tree::DeviceTree;
 use kernel_hal::machine_description::MachineDescription;
-use kernel_hal::{HartId, PhysAddr, interrupt, machine, power};
+use kernel_hal::{PhysAddr, machine};
 use kernel_object::heap::KernelHeap;
 use ksync::Once;
 
@@ -28,7 +33,7 @@ extern "C" fn kernel_main(hardware_hart: usize, device_tree: usize) -> ! {
     kernel_log::install();
     let (tree, description) = read_device_tree(PhysAddr::new(device_tree));
     let description = DESCRIPTION.call_once(|| description);
-    let command_line = CommandLine::new(description.chosen.command_line);
+    let command_line = command_line();
     kernel_log::configure(&command_line);
     log::info!("zCore Async {} on {} harts", env!("CARGO_PKG_VERSION"), description.usable_harts().count());
     log::info!("command line: {}", command_line.text());
@@ -47,17 +52,25 @@ fn read_device_tree(address: PhysAddr) -> (DeviceTree<'static>, MachineDescripti
     (tree, description)
 }
 
-/// The second half, on a guarded stack and with a heap.
-extern "C" fn continue_on_own_stack() {
-    let description = DESCRIPTION.get().expect("set by the first half");
-    if let Err(error) = machine::start_other_harts(description, &mut boot_memory::stack_page, run_other_hart) {
-        log::error!("not all harts were started: {error:?}");
-    }
-    power::off(0)
+fn machine_description() -> &'static MachineDescription<'static> {
+    DESCRIPTION.get().expect("set by the first half of the boot")
 }
 
-fn run_other_hart() -> ! {
-    log::info!("{} is online", HartId::current());
-    interrupt::disable();
-    machine::stop_hart()
+fn command_line() -> CommandLine<'static> {
+    CommandLine::new(machine_description().chosen.command_line)
+}
+
+/// The second half, on a guarded stack and with a heap.
+extern "C" fn continue_on_own_stack() {
+    let description = machine_description();
+    interrupts::install();
+    linux_object::random::add_entropy(description.chosen.random_seed);
+    devices::probe(description);
+    user_space::start();
+    let started =
+        machine::start_other_harts(description, &mut boot_memory::stack_page, || executor::run_hart());
+    if let Err(error) = started {
+        log::error!("not all harts were started: {error:?}");
+    }
+    executor::run_hart()
 }

@@ -25,8 +25,8 @@ use heapless::Vec;
 use crate::PhysAddr;
 use crate::device_tree::{DeviceTree, Node};
 
-pub use free_memory::{FreeMemory, MAX_FREE_REGIONS};
 pub use devices::{HartIndex, Plic, SoftwareInterruptDevice, Uart, VirtioMmio};
+pub use free_memory::{FreeMemory, MAX_FREE_REGIONS};
 pub use harts::HartDescription;
 pub use problem::{MachineError, Problem, Problems};
 

@@ -339,7 +339,12 @@ impl FrameAllocator {
         Ok(found)
     }
 
-    fn find_contiguous(&self, count: usize, alignment_log2: u32, kind: FrameKind) -> Result<u32, OutOfMemory> {
+    fn find_contiguous(
+        &self,
+        count: usize,
+        alignment_log2: u32,
+        kind: FrameKind,
+    ) -> Result<u32, OutOfMemory> {
         let mut central = self.central.lock();
         let free = self.central_free.load(Ordering::Relaxed);
         let kept = if kind.may_use_reserve() { 0 } else { self.reserve.load(Ordering::Relaxed) };
@@ -349,7 +354,7 @@ impl FrameAllocator {
         let first_frame = self.first_frame.load(Ordering::Relaxed);
         // Bits are relative to the first frame, which need not be aligned itself: ask for enough to align within.
         let step = 1 << alignment_log2;
-        let misaligned = first_frame % step != 0;
+        let misaligned = !first_frame.is_multiple_of(step);
         let asked = if misaligned { count + step - 1 } else { count };
         let bit_alignment = if misaligned { 0 } else { alignment_log2 as usize };
         let start = central.first_candidate;

@@ -3,10 +3,10 @@
 use core::fmt;
 use core::mem::ManuallyDrop;
 use core::num::NonZeroU32;
-use core::sync::atomic::{Ordering, fence};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 use kernel_hal::user_memory::{self, CopyFault};
-use kernel_hal::{PAGE_SIZE, PhysAddr, VirtAddr};
+use kernel_hal::{PAGE_SIZE, PhysAddr, VirtAddr, memory};
 
 use super::allocator::{COUNT_SHIFT, KIND_MASK, Note, address_of, zero_fresh};
 use super::{FrameKind, OutOfMemory, allocator, contents};
@@ -114,11 +114,6 @@ impl Frame {
     /// The address must come from `into_address`, once for each call.
     pub(crate) unsafe fn from_address(address: PhysAddr) -> Self {
         Self(number_of(address))
-    }
-
-    /// The number that the owner of this frame keeps in its notes.
-    pub(crate) fn count(&self) -> u32 {
-        note(self.0).extra.load(Ordering::Relaxed) >> COUNT_SHIFT
     }
 }
 
@@ -235,6 +230,22 @@ impl PinnedFrame {
     /// The frame, to be owned without holding it still.
     pub fn shared(&self) -> &SharedFrame {
         &self.0
+    }
+
+    /// A word of the frame. Panics if it is misaligned or leaves the page.
+    #[inline]
+    pub(crate) fn atomic_u32(&self, offset: usize) -> &AtomicU32 {
+        assert!(offset.is_multiple_of(4) && offset < PAGE_SIZE);
+        // SAFETY: an aligned word of the frame, which `self` keeps allocated; everybody accesses it atomically.
+        unsafe { &*memory::phys_to_virt(self.address()).add(offset).cast() }
+    }
+
+    /// A double word of the frame. Panics if it is misaligned or leaves the page.
+    #[inline]
+    pub(crate) fn atomic_u64(&self, offset: usize) -> &AtomicU64 {
+        assert!(offset.is_multiple_of(8) && offset < PAGE_SIZE);
+        // SAFETY: as in `atomic_u32`.
+        unsafe { &*memory::phys_to_virt(self.address()).add(offset).cast() }
     }
 
     /// Copies from this frame to the active program's memory. Panics if the range leaves the page.

@@ -101,9 +101,8 @@ impl FreeList {
 impl HartLists {
     const fn new() -> Self {
         Self {
-            classes: [const {
-                FreeList { first: AtomicPtr::new(null_mut()), count: AtomicUsize::new(0) }
-            }; CLASSES],
+            classes: [const { FreeList { first: AtomicPtr::new(null_mut()), count: AtomicUsize::new(0) } };
+                CLASSES],
             bytes_in_use: AtomicIsize::new(0),
         }
     }

@@ -87,7 +87,8 @@ fn blocks_of_all_sizes_do_not_overlap_and_everything_comes_back() {
             // SAFETY: the block is alive and was made with this layout.
             let start = unsafe { heap.realloc(block.start, block.layout, new_size) };
             assert!(!start.is_null());
-            let grown = Block { start, layout: layout(new_size, block.layout.align()), filling: block.filling };
+            let grown =
+                Block { start, layout: layout(new_size, block.layout.align()), filling: block.filling };
             grown.check(new_size.min(block.layout.size()));
             // SAFETY: the block is that large now.
             unsafe { start.write_bytes(grown.filling, new_size) };

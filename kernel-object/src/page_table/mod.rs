@@ -20,8 +20,8 @@ use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use kernel_hal::{
-    ENTRIES_PER_TABLE, LEVELS, PageFlags, PageTableEntry, PhysAddr, USER_END, VirtAddr, index_at_level, memory,
-    page_size_at_level, paging,
+    ENTRIES_PER_TABLE, LEVELS, PageFlags, PageTableEntry, PhysAddr, USER_END, VirtAddr, index_at_level,
+    memory, page_size_at_level, paging,
 };
 
 use crate::frame::{self, Frame, FrameKind, OutOfMemory, SharedFrame};

@@ -136,7 +136,8 @@ fn running_out_while_tables_are_made_loses_nothing() {
     for successes in 0..5 {
         let frame = new_frame();
         allocator.fail_after(Some(successes));
-        let result = PageTable::new().and_then(|mut tables| tables.map(page(9), frame, READ_WRITE).map(|_| tables));
+        let result =
+            PageTable::new().and_then(|mut tables| tables.map(page(9), frame, READ_WRITE).map(|_| tables));
         let refused = allocator.has_failed();
         allocator.fail_after(None);
         assert_eq!(result.is_err(), refused);

@@ -1,0 +1,432 @@
+//! The executor as a whole: where ready tasks go, and who is told.
+
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering, Ordering::Relaxed, fence};
+use std::task::Waker;
+
+use kernel_hal::{HartId, HartMask, Instant, MAX_HARTS};
+
+use crate::class::{Class, Policy, Urgency, aging};
+use crate::hart::{Hart, NEVER};
+use crate::parking::{Claimed, ParkingLot};
+use crate::registry::Registry;
+use crate::run_queue::RunQueue;
+use crate::slice::{ROUND_ROBIN_NANOS, SLEEPER_CREDIT_NANOS, SLICE_NANOS, WAKE_UP_GRANULARITY_NANOS};
+use crate::state::Requests;
+use crate::task::{self, Place, TaskHandle, TaskName, TaskOptions, TaskRecord, TaskRef};
+use crate::trace_ring::EventKind;
+
+/// Called once for each task whose poll overran: its name, its number, and how long the poll took so far in
+/// nanoseconds. Runs in the alarm's handler or at the end of the poll.
+pub type OverrunReport = fn(TaskName, u32, u64);
+
+/// Why a task is put into a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    /// It waited and was woken.
+    Wake,
+    /// Its poll is over and it was woken meanwhile; this hart is between two tasks.
+    Requeue,
+    /// It comes from another hart's queue; this hart is between two tasks.
+    Steal,
+    /// Its class or affinity was changed.
+    Move,
+}
+
+/// All harts' run queues and timers, and the tasks. The kernel has one; a test or a simulation makes its own.
+pub(crate) struct Executor {
+    harts: [Hart; MAX_HARTS],
+    pub(crate) parking: ParkingLot,
+    pub(crate) registry: Registry,
+    next_task_id: AtomicU32,
+    /// Nanoseconds per second that real-time tasks may use on a hart where others are ready.
+    pub(crate) realtime_budget_nanos: AtomicU64,
+    /// Longest poll in nanoseconds that the watchdog finds normal.
+    pub(crate) poll_budget_nanos: AtomicU64,
+    pub(crate) overrun_report: AtomicPtr<()>,
+    #[cfg(not(target_os = "none"))]
+    pub(crate) machine: crate::simulator::Machine,
+}
+
+impl Executor {
+    pub(crate) const fn new() -> Self {
+        Self {
+            harts: [const { Hart::new() }; MAX_HARTS],
+            parking: ParkingLot::new(),
+            registry: Registry::new(),
+            next_task_id: AtomicU32::new(1),
+            realtime_budget_nanos: AtomicU64::new(crate::slice::DEFAULT_REALTIME_BUDGET_NANOS),
+            poll_budget_nanos: AtomicU64::new(NEVER),
+            overrun_report: AtomicPtr::new(ptr::null_mut()),
+            #[cfg(not(target_os = "none"))]
+            machine: crate::simulator::Machine::new(),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn hart(&self, hart: HartId) -> &Hart {
+        &self.harts[hart.index()]
+    }
+
+    /// The part of the hart that runs this code.
+    #[inline]
+    pub(crate) fn here(&self) -> &Hart {
+        self.hart(HartId::current())
+    }
+
+    #[inline]
+    pub(crate) fn online(&self) -> HartMask {
+        #[cfg(target_os = "none")]
+        return HartId::online();
+        #[cfg(not(target_os = "none"))]
+        self.machine.online()
+    }
+
+    /// Makes another hart look at its queue.
+    pub(crate) fn interrupt(&self, hart: HartId) {
+        #[cfg(target_os = "none")]
+        kernel_hal::interrupt::send(hart, kernel_hal::interrupt::Reason::Reschedule);
+        #[cfg(not(target_os = "none"))]
+        self.machine.interrupt(hart);
+    }
+
+    pub(crate) fn current_task(&self) -> Option<TaskRef> {
+        let hart = self.here();
+        // SAFETY: both pointers are of the poll that runs on this hart, in which we are: the record and the waker
+        // outlive it.
+        unsafe {
+            let record = hart.current.load(Relaxed).as_ref()?;
+            let waker: &Waker = hart.current_waker.load(Relaxed).as_ref()?;
+            Some(TaskRef::new(record, waker.clone()))
+        }
+    }
+
+    /// The task, woken or after its poll, wants to run. Called by async-task, with the right to run the task.
+    pub(crate) fn make_ready(&self, record: &TaskRecord, was_running: bool) {
+        let here = HartId::current();
+        let this_hart = self.hart(here);
+        let (cause, requests) = if was_running {
+            (Cause::Requeue, record.state.take_requests())
+        } else {
+            record.count_wake();
+            let requests = record.state.wake(this_hart.interrupt_depth.load(Relaxed) != 0);
+            if requests.is_boosted() {
+                this_hart.trace.record(EventKind::Boost, record.id(), [0, 0]);
+            }
+            (Cause::Wake, requests)
+        };
+        let last = record.hart();
+        let target = self.place(record, last, cause, requests);
+        this_hart.trace.record(EventKind::Wake, record.id(), [target.index() as u64, was_running as u64]);
+        let age = if target == last {
+            record.virtual_runtime.load(Relaxed)
+        } else {
+            self.translate_age(record, last, target)
+        };
+        self.enqueue(record, here, target, cause, requests, age);
+    }
+
+    /// Chooses the hart: where the task ran last, unless something at least as urgent runs there and an allowed hart is
+    /// idle or, for a real-time task, runs something less urgent.
+    #[inline]
+    fn place(&self, record: &TaskRecord, last: HartId, cause: Cause, requests: Requests) -> HartId {
+        let policy = record.policy();
+        if record.affinity().contains(last)
+            && (self.parking.idle().is_empty() && !policy.urgency().is_realtime()
+                || cause == Cause::Requeue && self.hart(last).load.load(Relaxed) == 0)
+        {
+            return last;
+        }
+        self.place_slow(record.affinity(), last, cause, effective_urgency(policy, requests))
+    }
+
+    fn place_slow(&self, allowed: HartMask, last: HartId, cause: Cause, urgency: Urgency) -> HartId {
+        let online = self.online();
+        // The mask may name only harts that never came; then it means nothing.
+        let allowed = match allowed.intersection(online) {
+            HartMask::EMPTY => online,
+            some => some,
+        };
+        if allowed == HartMask::only(last) {
+            return last;
+        }
+        // What the task would have to wait for. On the hart where it just ran, that is only what is ready.
+        let contender = |hart: HartId| match cause {
+            Cause::Requeue if hart == last => self.hart(hart).top(),
+            _ => self.hart(hart).running().max(self.hart(hart).top()),
+        };
+        if allowed.contains(last) && contender(last) < urgency {
+            return last;
+        }
+        if let Some(idle) = self.parking.idle().intersection(allowed).lowest() {
+            return idle;
+        }
+        if urgency.is_realtime() {
+            // A stable choice: the last hart unless another is strictly better.
+            let best = allowed.iter().min_by_key(|hart| (contender(*hart), *hart != last));
+            return best.unwrap_or(last);
+        }
+        if allowed.contains(last) {
+            return last;
+        }
+        allowed.iter().min_by_key(|hart| self.hart(*hart).load.load(Relaxed)).unwrap_or(last)
+    }
+
+    /// A fair task's age on another hart: as far from the minimum there as it was here.
+    pub(crate) fn translate_age(&self, record: &TaskRecord, from: HartId, to: HartId) -> u64 {
+        let minimum = |hart: HartId| self.hart(hart).minimum_age.load(Relaxed);
+        let lag = record.virtual_runtime.load(Relaxed).wrapping_sub(minimum(from)) as i64;
+        minimum(to).saturating_add_signed(lag)
+    }
+
+    /// Puts the task into `target`'s queue and tells whoever must know.
+    fn enqueue(
+        &self,
+        record: &TaskRecord,
+        here: HartId,
+        target: HartId,
+        cause: Cause,
+        requests: Requests,
+        age: u64,
+    ) {
+        let hart = self.hart(target);
+        let mut queue = hart.queue.lock();
+        record.store_home(target);
+        // Between saying where the task is and reading how it may run; the twin is in `reinsert`.
+        fence(Ordering::SeqCst);
+        let policy = record.policy();
+        let urgency = effective_urgency(policy, requests);
+        let mut at_head = requests.at_head();
+        if policy.inverse_weight() != 0 {
+            // A sleeper comes back a little ahead of the others, however long it slept.
+            let mut age = age.max(queue.fair.minimum().saturating_sub(SLEEPER_CREDIT_NANOS));
+            if requests.yielded() {
+                age = age.max(queue.fair.front_age().unwrap_or(0));
+            }
+            record.virtual_runtime.store(age, Relaxed);
+        } else if policy.is_round_robin() {
+            // A round-robin task that was preempted goes on with its turn; otherwise a new one begins.
+            at_head &= record.turn_nanos.load(Relaxed) < ROUND_ROBIN_NANOS;
+            if !at_head {
+                record.turn_nanos.store(0, Relaxed);
+            }
+        }
+        // SAFETY: the record is alive and in no queue: the caller has just got the right to run it.
+        unsafe { queue.insert(record, urgency, at_head) };
+        hart.publish(&queue);
+        let between_tasks = here == target && matches!(cause, Cause::Requeue | Cause::Steal);
+        let tell = !between_tasks && self.must_tell(hart, &queue, record, urgency, here == target);
+        let must_wait = !between_tasks && queue.running >= urgency || queue.len() > 1;
+        drop(queue);
+        if tell {
+            self.interrupt(target);
+        }
+        if must_wait {
+            self.wake_idle_hart(record.affinity().without(target));
+        }
+    }
+
+    /// What the new task means for the hart that runs something. Called with the queue locked. Returns whether the hart
+    /// must be interrupted.
+    #[inline]
+    fn must_tell(
+        &self,
+        hart: &Hart,
+        queue: &RunQueue,
+        record: &TaskRecord,
+        urgency: Urgency,
+        is_here: bool,
+    ) -> bool {
+        if queue.running == Urgency::NONE {
+            // Idle, or between two tasks: on this hart we are on our way to the queue ourselves.
+            return !is_here;
+        }
+        // A fair task that is much younger than the fair task that runs need not wait for the end of its slice.
+        let is_owed_the_hart = urgency == Urgency::FAIR
+            && queue.running == Urgency::FAIR
+            && record.virtual_runtime.load(Relaxed).saturating_add(WAKE_UP_GRANULARITY_NANOS)
+                < queue.running_age;
+        if urgency > queue.running || is_owed_the_hart {
+            hart.need_resched.store(true, Relaxed);
+            // Kernel code on this very hart is preempted at the end of an interrupt; if we are in none, send one.
+            return !is_here || (urgency.is_realtime() && hart.interrupt_depth.load(Relaxed) == 0);
+        }
+        // The running task has got a competitor: it is to be looked at when its slice is over.
+        let look = hart.clock.load(Relaxed).saturating_add(SLICE_NANOS);
+        if is_here {
+            hart.look_no_later_than(look);
+            return false;
+        }
+        hart.slice_deadline.load(Relaxed) > look
+    }
+
+    /// A task waits although it may run on a hart that is idle: wakes one, to steal it.
+    #[inline]
+    fn wake_idle_hart(&self, allowed: HartMask) {
+        if let Some(Claimed(idle)) = self.parking.claim(allowed) {
+            self.interrupt(idle);
+        }
+    }
+
+    /// Takes a task from another hart's queue into this one's. Returns whether there was one.
+    pub(crate) fn steal(&self, here: HartId) -> bool {
+        let this_hart = self.hart(here);
+        let online = self.online();
+        for step in 1..MAX_HARTS {
+            let victim = HartId::new((here.index() + step) % MAX_HARTS);
+            if !online.contains(victim) || self.hart(victim).load.load(Relaxed) == 0 {
+                continue;
+            }
+            let hart = self.hart(victim);
+            let mut queue = hart.queue.lock();
+            let Some(record) = queue.take_for_thief(|record| record.affinity().contains(here)) else {
+                continue;
+            };
+            hart.publish(&queue);
+            // SAFETY: it came out of a queue with its right to run, so it is alive.
+            let record = unsafe { &*record };
+            record.place.store(Place::WAITING, Relaxed);
+            drop(queue);
+            this_hart.trace.record(EventKind::Steal, record.id(), [victim.index() as u64, 0]);
+            let age = self.translate_age(record, victim, here);
+            self.enqueue(record, here, here, Cause::Steal, record.state.peek(), age);
+            return true;
+        }
+        false
+    }
+
+    /// Changes a task's class, wherever the task is.
+    pub(crate) fn set_class(&self, record: &TaskRecord, class: Class) {
+        record.store_policy(Policy::of(class));
+        self.reinsert(record);
+    }
+
+    /// Changes where a task may run, wherever the task is.
+    pub(crate) fn set_affinity(&self, record: &TaskRecord, affinity: HartMask) {
+        record.store_affinity(affinity);
+        self.reinsert(record);
+    }
+
+    /// Makes a change of a task's policy take effect: a ready task gets a new place, a running one is compared anew.
+    fn reinsert(&self, record: &TaskRecord) {
+        // Between storing the policy and reading where the task is; the twin is in `enqueue`. Whoever puts the task
+        // into a queue meanwhile reads the new policy, or is seen here.
+        fence(Ordering::SeqCst);
+        loop {
+            let home = record.hart();
+            let hart = self.hart(home);
+            let mut queue = hart.queue.lock();
+            if record.hart() != home {
+                continue;
+            }
+            if Place::is_queued(record.place.load(Relaxed)) {
+                // SAFETY: `place` and `home`, read under this queue's lock, say that it is in this queue.
+                unsafe { queue.remove(record) };
+                record.place.store(Place::WAITING, Relaxed);
+                hart.publish(&queue);
+                drop(queue);
+                let requests = record.state.peek();
+                let urgency = effective_urgency(record.policy(), requests);
+                let target = self.place_slow(record.affinity(), home, Cause::Move, urgency);
+                let age = self.translate_age(record, home, target);
+                self.enqueue(record, HartId::current(), target, Cause::Move, requests, age);
+            } else if ptr::eq(queue.current, record) {
+                queue.running = effective_urgency(record.policy(), record.state.peek());
+                hart.publish(&queue);
+                let must_leave = queue.top() > queue.running || !record.affinity().contains(home);
+                drop(queue);
+                if must_leave {
+                    hart.need_resched.store(true, Relaxed);
+                    if home != HartId::current() {
+                        self.interrupt(home);
+                    }
+                }
+            }
+            return;
+        }
+    }
+
+    /// Charges the task for the time since the hart's clock was set, and sets it to `now`.
+    #[inline]
+    pub(crate) fn charge(&self, hart: &Hart, record: &TaskRecord, now: Instant) -> u64 {
+        let nanos = now.nanos_since(hart.clock());
+        hart.clock.store(now.as_nanos(), Relaxed);
+        record.add_run_time(nanos);
+        let policy = record.policy();
+        if policy.inverse_weight() != 0 {
+            let age = record.virtual_runtime.load(Relaxed).wrapping_add(aging(nanos, policy));
+            record.virtual_runtime.store(age, Relaxed);
+        } else if policy.urgency().is_realtime() {
+            self.charge_realtime(hart, nanos, now);
+            record.turn_nanos.store(record.turn_nanos.load(Relaxed).wrapping_add(nanos), Relaxed);
+        }
+        nanos
+    }
+}
+
+/// The urgency of a task of this policy that asks for this.
+#[inline]
+pub(crate) fn effective_urgency(policy: Policy, requests: Requests) -> Urgency {
+    let urgency = policy.urgency();
+    if requests.is_boosted() && urgency < Urgency::BOOSTED { Urgency::BOOSTED } else { urgency }
+}
+
+/// Which executor: on the machine there is only one, on the host each simulation has its own.
+#[derive(Clone, Copy)]
+pub(crate) struct ExecutorRef {
+    #[cfg(not(target_os = "none"))]
+    executor: &'static Executor,
+}
+
+#[cfg(target_os = "none")]
+static EXECUTOR: Executor = Executor::new();
+
+impl ExecutorRef {
+    /// The executor of the machine that this code runs on.
+    #[inline]
+    pub(crate) fn current() -> Self {
+        Self {
+            #[cfg(not(target_os = "none"))]
+            executor: crate::simulator::current_executor(),
+        }
+    }
+
+    #[cfg(not(target_os = "none"))]
+    pub(crate) fn new(executor: &'static Executor) -> Self {
+        Self { executor }
+    }
+
+    #[inline]
+    pub(crate) fn get(self) -> &'static Executor {
+        #[cfg(target_os = "none")]
+        return &EXECUTOR;
+        #[cfg(not(target_os = "none"))]
+        self.executor
+    }
+
+    pub(crate) fn spawn<F>(self, options: TaskOptions, future: F) -> TaskHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let here = HartId::current();
+        let id = self.next_task_id.fetch_add(1, Relaxed);
+        let record = TaskRecord::new(self, id, &options, here);
+        let minimum = self.hart(here).minimum_age.load(Relaxed);
+        record.virtual_runtime.store(minimum, Relaxed);
+        let (runnable, task) = task::create(record, future);
+        self.hart(here).trace.record(EventKind::Spawn, id, [0, 0]);
+        // SAFETY: the waker is this task's.
+        let reference = unsafe { TaskRef::new(runnable.metadata(), runnable.waker()) };
+        runnable.schedule();
+        TaskHandle::new(task, reference)
+    }
+}
+
+impl std::ops::Deref for ExecutorRef {
+    type Target = Executor;
+    #[inline]
+    fn deref(&self) -> &Executor {
+        self.get()
+    }
+}

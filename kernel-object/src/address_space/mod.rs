@@ -1,0 +1,343 @@
+//! Address spaces: what a process sees of memory.
+//!
+//! An address space is a map of [areas](area) and the page tables that realise it, both under one spin lock. Pages
+//! appear on demand: [`AddressSpace::fault`] finds the area, takes a frame and writes an entry, without allocating
+//! anything else. Private pages are owned by page-table entries alone; a fork shares them, write-protected on both sides,
+//! and whoever stores first gets a copy, or the frame itself if nobody else has it any more. Shared pages and unmodified
+//! pages of files belong to [`crate::paged_object`]s, which can find every address space that maps them.
+//!
+//! Rules:
+//! * No change of a mapping is flushed under the lock: frames that were unmapped are gathered, the lock is released,
+//!   the harts are told, then the frames go. (The one exception is in [`gather`].)
+//! * Bytes are copied to and from a program's memory without any lock: see [`user_copy`].
+//! * A request that fails leaves the address space as it was, unless Linux says otherwise (`mprotect` over a hole).
+//!
+//! Limits: pages are 4 KiB; a fork copies the entries of private areas under the parent's lock, so it masks
+//! interrupts for about forty instructions per resident page. Areas of shared mappings are not copied; the child
+//! faults them in.
+
+mod advise;
+mod area;
+mod area_map;
+mod fault;
+mod fork;
+mod gather;
+mod map;
+mod numbers;
+mod pin;
+mod remap;
+#[cfg(test)]
+mod tests;
+mod translation;
+pub mod user_copy;
+
+use alloc::sync::{Arc, Weak};
+use core::fmt;
+use core::ops::Range;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use kernel_hal::{HartMask, PAGE_SIZE, PhysAddr, USER_END, VirtAddr, interrupt, paging};
+use ksync::{Rank, SpinLock};
+
+use crate::frame::{OutOfMemory, check_headroom};
+use crate::page_table::PageTable;
+use crate::paged_object::{Mapper, PagedObject};
+use area_map::AreaMap;
+use gather::Gather;
+use translation::Translation;
+
+pub use advise::{AreaInfo, MemoryKey};
+pub use area::{Backing, OnFork, Origin, Protection};
+pub use fault::{FaultOutcome, FaultResult};
+pub use map::{MapBacking, MapError, MapRequest, Placement};
+pub use remap::RemapPlacement;
+pub use user_copy::{CopyStop, StopReason, UserError, UserErrorKind};
+
+/// Where things may be put; the caller draws the random parts.
+#[derive(Clone, Copy, Debug)]
+pub struct Layout {
+    /// Nothing is mapped below, on request or not.
+    pub lowest: VirtAddr,
+    /// Mappings without an address of their own are put below this, downwards.
+    pub mapping_top: VirtAddr,
+}
+
+impl Default for Layout {
+    fn default() -> Self {
+        Self { lowest: VirtAddr::new(0x1_0000), mapping_top: VirtAddr::new(USER_END - 64 * 1024 * 1024) }
+    }
+}
+
+/// What an address space may grow to, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// All areas together (`RLIMIT_AS`).
+    pub address_space: usize,
+    /// Private writable areas (`RLIMIT_DATA`).
+    pub data: usize,
+    /// An area that grows down (`RLIMIT_STACK`).
+    pub stack: usize,
+}
+
+impl Limits {
+    /// No limits but the stack's usual one.
+    pub const USUAL: Self = Self { address_space: usize::MAX, data: usize::MAX, stack: 8 * 1024 * 1024 };
+}
+
+/// Sizes of an address space, in pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// Pages in all areas.
+    pub mapped: usize,
+    /// Pages in private writable areas.
+    pub data: usize,
+    /// Pages that are present.
+    pub resident: usize,
+    /// The most that were present at a time.
+    pub most_resident: usize,
+}
+
+struct Inner {
+    areas: AreaMap,
+    tables: PageTable,
+    layout: Layout,
+    limits: Limits,
+    break_start: VirtAddr,
+    break_end: VirtAddr,
+    resident: usize,
+    most_resident: usize,
+}
+
+/// What a process sees of memory.
+pub struct AddressSpace {
+    inner: SpinLock<Inner>,
+    translation: Translation,
+    number: u64,
+    this: Weak<AddressSpace>,
+}
+
+static LAST_NUMBER: AtomicU64 = AtomicU64::new(0);
+
+impl AddressSpace {
+    /// An address space without areas.
+    pub fn new(layout: Layout, limits: Limits) -> Result<Arc<Self>, OutOfMemory> {
+        check_headroom()?;
+        let tables = PageTable::new()?;
+        // Ascending: a forked child's number is larger than its parent's, on which reverse maps rely.
+        let number = LAST_NUMBER.fetch_add(1, Ordering::Relaxed) + 1;
+        Ok(Arc::new_cyclic(|this: &Weak<Self>| {
+            let translation = Translation::new(tables.root());
+            let inner = Inner {
+                areas: AreaMap::new(number, this.clone()),
+                tables,
+                layout,
+                limits,
+                break_start: VirtAddr::new(0),
+                break_end: VirtAddr::new(0),
+                resident: 0,
+                most_resident: 0,
+            };
+            Self { inner: SpinLock::new(Rank::ADDRESS_SPACE, inner), translation, number, this: this.clone() }
+        }))
+    }
+
+    /// A number that no other address space ever has.
+    pub const fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The root of the page tables.
+    pub fn root(&self) -> PhysAddr {
+        self.inner.lock().tables.root()
+    }
+
+    /// Sizes, for /proc and for limits.
+    pub fn usage(&self) -> Usage {
+        let inner = self.inner.lock();
+        Usage {
+            mapped: inner.areas.pages(),
+            data: inner.areas.data_pages(),
+            resident: inner.resident,
+            most_resident: inner.most_resident,
+        }
+    }
+
+    /// Sets what the address space may grow to from now on.
+    pub fn set_limits(&self, limits: Limits) {
+        self.inner.lock().limits = limits;
+    }
+
+    /// Harts that run this address space now.
+    pub fn running_harts(&self) -> HartMask {
+        self.translation.running()
+    }
+
+    /// Puts the address space in force on this hart, until another one is. The hart keeps it alive meanwhile.
+    #[inline]
+    pub fn activate(self: &Arc<Self>) {
+        if !self.translation.is_active_here() {
+            self.activate_slowly();
+        }
+    }
+
+    #[cold]
+    fn activate_slowly(self: &Arc<Self>) {
+        let saved = interrupt::disable_and_save();
+        self.translation.enter();
+        let previous = current::replace(Some(self.clone()));
+        if let Some(previous) = &previous {
+            previous.translation.left();
+        }
+        interrupt::restore(saved);
+        // May be the last owner: then its pages are freed here.
+        drop(previous);
+    }
+
+    /// Puts the kernel's own tables in force on this hart, so that it no longer keeps an address space alive.
+    pub fn deactivate() {
+        let saved = interrupt::disable_and_save();
+        if let Some(kernel_root) = paging::kernel_root() {
+            paging::activate(kernel_root, 0);
+        }
+        let previous = current::replace(None);
+        if let Some(previous) = &previous {
+            previous.translation.left();
+        }
+        interrupt::restore(saved);
+        drop(previous);
+    }
+
+    /// Unmaps everything. The last thread of a process calls it when it ends: the pages are free at once, even if a
+    /// hart still has the (now empty) address space in force.
+    pub fn clear(&self) {
+        let everything = VirtAddr::new(0)..VirtAddr::new(USER_END);
+        let mut gather = Gather::new();
+        let areas = {
+            let mut inner = self.inner.lock();
+            let empty = AreaMap::new(self.number, self.this.clone());
+            let areas = core::mem::replace(&mut inner.areas, empty);
+            inner.unmap_pages(everything.clone(), &mut gather, &self.translation);
+            inner.free_empty_tables(everything, &mut gather, &self.translation);
+            areas
+        };
+        gather.finish(&self.translation);
+        drop(areas);
+    }
+}
+
+impl Inner {
+    fn note_resident(&mut self, pages: usize) {
+        self.resident += pages;
+        self.most_resident = self.most_resident.max(self.resident);
+    }
+
+    fn unmap_pages(&mut self, range: Range<VirtAddr>, gather: &mut Gather, translation: &Translation) {
+        let mut count = 0;
+        self.tables.unmap(range, |page, frame| {
+            count += 1;
+            gather.keep(page, frame, translation);
+        });
+        self.resident -= count;
+    }
+
+    fn free_empty_tables(&mut self, range: Range<VirtAddr>, gather: &mut Gather, translation: &Translation) {
+        self.tables.take_empty_tables(range, |table| gather.keep_table(table, translation));
+    }
+}
+
+impl Mapper for AddressSpace {
+    fn unmap_pages(&self, object: &PagedObject, pages: Range<u64>, private_copies: bool) {
+        let mut gather = Gather::new();
+        {
+            let mut guard = self.inner.lock();
+            let inner = &mut *guard;
+            for (start, area) in inner.areas.iter().filter(|(_, area)| area.maps(object)) {
+                let addresses = area.addresses_of(start, &pages);
+                let mut cursor = inner.tables.cursor(addresses.start);
+                while cursor.find(addresses.end).is_some() {
+                    let page = cursor.address();
+                    let is_copy = cursor.frame().is_some_and(|frame| fault::is_private(&frame));
+                    if (private_copies || !is_copy)
+                        && let Some(frame) = cursor.take()
+                    {
+                        inner.resident -= 1;
+                        gather.keep(page, frame, &self.translation);
+                    }
+                    cursor.step();
+                }
+            }
+        }
+        gather.finish(&self.translation);
+    }
+
+    fn write_protect_pages(&self, object: &PagedObject, pages: Range<u64>) {
+        let mut gather = Gather::new();
+        {
+            let mut guard = self.inner.lock();
+            let inner = &mut *guard;
+            let shared = inner.areas.iter().filter(|(_, area)| area.shared && area.maps(object));
+            for (start, area) in shared {
+                let addresses = area.addresses_of(start, &pages);
+                let mut cursor = inner.tables.cursor(addresses.start);
+                while let Some(entry) = cursor.find(addresses.end) {
+                    if entry.flags().contains(kernel_hal::PageFlags::WRITE) {
+                        cursor.set_flags(area.protection.page_flags(false));
+                        gather.note(cursor.address());
+                    }
+                    cursor.step();
+                }
+            }
+        }
+        gather.finish(&self.translation);
+    }
+}
+
+impl fmt::Debug for AddressSpace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (areas, resident) = {
+            let inner = self.inner.lock();
+            (inner.areas.len(), inner.resident)
+        };
+        write!(f, "AddressSpace({}, {areas} areas, {resident} pages)", self.number)
+    }
+}
+
+/// The address space that each hart has in force.
+#[cfg(target_os = "none")]
+mod current {
+    use core::cell::Cell;
+
+    use kernel_hal::MAX_HARTS;
+    use ksync::PerHart;
+
+    use super::{AddressSpace, Arc};
+
+    static CURRENT: PerHart<Cell<Option<Arc<AddressSpace>>>> =
+        PerHart::new([const { Cell::new(None) }; MAX_HARTS]);
+
+    pub(super) fn replace(new: Option<Arc<AddressSpace>>) -> Option<Arc<AddressSpace>> {
+        CURRENT.masked().replace(new)
+    }
+}
+
+/// On the host several threads may be the same hart, so the slot belongs to the thread.
+#[cfg(not(target_os = "none"))]
+mod current {
+    use std::cell::Cell;
+
+    use super::{AddressSpace, Arc};
+
+    thread_local! {
+        static CURRENT: Cell<Option<Arc<AddressSpace>>> = const { Cell::new(None) };
+    }
+
+    pub(super) fn replace(new: Option<Arc<AddressSpace>>) -> Option<Arc<AddressSpace>> {
+        // A thread that ends has no slot any more.
+        CURRENT.try_with(|slot| slot.replace(new)).unwrap_or(None)
+    }
+}
+
+/// Rounds a length up to whole pages; `None` if it is too large for any address space.
+pub(crate) const fn round_up(len: usize) -> Option<usize> {
+    if len > USER_END { None } else { Some(len.next_multiple_of(PAGE_SIZE)) }
+}

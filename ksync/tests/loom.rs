@@ -1,0 +1,185 @@
+//! Models of the wait queue and the asynchronous locks. Run with
+//! `RUSTFLAGS="--cfg loom" cargo test -p ksync --release --test loom`.
+#![cfg(loom)]
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+
+use ksync::{AsyncMutex, AsyncRwLock, Rank, RawSpinLock, WaitQueue};
+use lock_api::RawMutex;
+use loom::cell::UnsafeCell;
+use loom::future::block_on;
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicUsize, Ordering};
+use loom::thread;
+
+/// Explores every interleaving with at most this many involuntary switches (three finds what more would, in minutes
+/// instead of days).
+fn model(body: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(body);
+}
+
+/// Two threads try the raw lock; loom's cell complains if both are inside, or if the second does not see what the
+/// first wrote.
+#[test]
+fn the_raw_spin_lock_excludes() {
+    model(|| {
+        let shared = Arc::new((RawSpinLock::new(Rank::FILE), UnsafeCell::new(0)));
+        let enter = |(lock, value): &(RawSpinLock, UnsafeCell<usize>)| {
+            let Some(guard) = lock.try_lock() else { return 0 };
+            // SAFETY: the lock is held.
+            value.with_mut(|value| unsafe { *value += 1 });
+            // SAFETY: as above, with the guard of this acquisition.
+            unsafe { lock.unlock(guard) };
+            1
+        };
+        let other = shared.clone();
+        let thread = thread::spawn(move || enter(&other));
+        let entered = enter(&shared) + thread.join().unwrap();
+        // SAFETY: the other thread is gone.
+        shared.1.with(|value| assert_eq!(unsafe { *value }, entered));
+    });
+}
+
+/// A plain relaxed flag, so that only the queue's own fences order it: if a wake-up could be lost, `block_on` would
+/// sleep for good and loom would report a deadlock.
+#[test]
+fn no_wake_up_is_lost() {
+    model(|| {
+        let shared = Arc::new((WaitQueue::new("model"), AtomicUsize::new(0)));
+        let waker = shared.clone();
+        let thread = thread::spawn(move || {
+            waker.1.store(1, Ordering::Relaxed);
+            waker.0.wake_one();
+        });
+        let (queue, flag) = &*shared;
+        block_on(queue.wait_until(|| (flag.load(Ordering::Relaxed) == 1).then_some(())));
+        thread.join().unwrap();
+        assert!(queue.is_empty());
+    });
+}
+
+#[test]
+fn wake_all_reaches_both_waiters() {
+    model(|| {
+        let shared = Arc::new((WaitQueue::new("model"), AtomicUsize::new(0)));
+        let wait = |shared: &(WaitQueue, AtomicUsize)| {
+            block_on(shared.0.wait_until(|| (shared.1.load(Ordering::Relaxed) == 1).then_some(())));
+        };
+        let other = shared.clone();
+        let thread = thread::spawn(move || wait(&other));
+        let waker = shared.clone();
+        let waking = thread::spawn(move || {
+            waker.1.store(1, Ordering::Relaxed);
+            waker.0.wake_all();
+        });
+        wait(&shared);
+        thread.join().unwrap();
+        waking.join().unwrap();
+    });
+}
+
+/// Two tokens, each announced to one waiter; one waiter gives up at any moment. The other must get a token.
+#[test]
+fn a_cancelled_waiter_swallows_no_wake_up() {
+    model(|| {
+        let shared = Arc::new((WaitQueue::new("model"), AtomicUsize::new(0)));
+        let take = |tokens: &AtomicUsize| {
+            tokens
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| count.checked_sub(1))
+                .ok()
+                .map(|_| ())
+        };
+        let giving_up = shared.clone();
+        let first = thread::spawn(move || {
+            let (queue, tokens) = &*giving_up;
+            let mut wait = pin!(queue.wait_until(|| take(tokens)));
+            // One look, one registration, then the future is dropped, chosen or not.
+            let got = block_on(poll_fn(|context| match wait.as_mut().poll(context) {
+                Poll::Ready(()) => Poll::Ready(true),
+                Poll::Pending => Poll::Ready(false),
+            }));
+            if got {
+                tokens.fetch_add(1, Ordering::Relaxed);
+                queue.wake_one();
+            }
+        });
+        let waking = shared.clone();
+        let second = thread::spawn(move || {
+            waking.1.fetch_add(1, Ordering::Relaxed);
+            waking.0.wake_one();
+        });
+        let (queue, tokens) = &*shared;
+        block_on(queue.wait_until(|| take(tokens)));
+        first.join().unwrap();
+        second.join().unwrap();
+        assert!(queue.is_empty());
+    });
+}
+
+#[test]
+fn the_mutex_is_handed_over_and_excludes() {
+    model(|| {
+        let mutex = Arc::new(AsyncMutex::new(0));
+        let threads: [_; 2] = std::array::from_fn(|_| {
+            let mutex = mutex.clone();
+            thread::spawn(move || {
+                block_on(async {
+                    let mut guard = mutex.lock().await;
+                    let seen = *guard;
+                    thread::yield_now();
+                    *guard = seen + 1;
+                });
+            })
+        });
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        assert_eq!(*mutex.try_lock().expect("nobody holds it any more"), 2);
+    });
+}
+
+#[test]
+fn a_cancelled_lock_future_does_not_keep_the_mutex() {
+    model(|| {
+        let mutex = Arc::new(AsyncMutex::new(()));
+        let guard = mutex.try_lock().unwrap();
+        let cancelled = mutex.clone();
+        let thread = thread::spawn(move || {
+            let mut lock = pin!(cancelled.lock());
+            block_on(poll_fn(|context| {
+                let _ = lock.as_mut().poll(context);
+                Poll::Ready(())
+            }));
+        });
+        drop(guard);
+        block_on(async { drop(mutex.lock().await) });
+        thread.join().unwrap();
+        assert!(mutex.try_lock().is_some());
+    });
+}
+
+#[test]
+fn readers_and_a_writer_exclude_and_all_get_through() {
+    model(|| {
+        let lock = Arc::new(AsyncRwLock::new(0));
+        let writing = lock.clone();
+        let writer = thread::spawn(move || block_on(async { *writing.write().await += 1 }));
+        let cancelled = lock.clone();
+        let canceller = thread::spawn(move || {
+            let mut write = pin!(cancelled.write());
+            block_on(poll_fn(|context| {
+                let _ = write.as_mut().poll(context);
+                Poll::Ready(())
+            }));
+        });
+        let seen = block_on(async { *lock.read().await });
+        assert!(seen <= 1);
+        writer.join().unwrap();
+        canceller.join().unwrap();
+        assert_eq!(*lock.try_write().expect("nobody holds it any more"), 1);
+    });
+}

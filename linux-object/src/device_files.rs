@@ -1,0 +1,60 @@
+//! `/dev` as the kernel fills it: a tmpfs with a node for every device that was registered.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use ksync::{Rank, SpinLock};
+use linux_abi::Errno;
+use linux_abi::stat::DeviceNumber;
+use rcore_fs::tmpfs::{Tmpfs, TmpfsOptions};
+use rcore_fs::{Attempt, Creation, FileSystem, INode, NewNode};
+
+use crate::clock;
+
+#[derive(Clone, Copy)]
+struct Node {
+    name: &'static str,
+    number: DeviceNumber,
+    permissions: u32,
+}
+
+static NODES: SpinLock<Vec<Node>> = SpinLock::new(Rank::DEVICE_TABLE, Vec::new());
+static INSTANCE: ksync::Once<Result<Arc<Tmpfs>, Errno>> = ksync::Once::new();
+
+const ROOT_PERMISSIONS: u32 = 0o755;
+
+/// Says that a character device exists, before the filesystem is first mounted.
+pub fn add_character_device(name: &'static str, number: DeviceNumber, permissions: u32) {
+    NODES.lock().push(Node { name, number, permissions });
+}
+
+/// The one instance: what is changed in it is seen wherever it is mounted.
+pub fn file_system() -> Result<Arc<dyn FileSystem>, Errno> {
+    let instance = INSTANCE.call_once(make).clone()?;
+    Ok(instance)
+}
+
+fn make() -> Result<Arc<Tmpfs>, Errno> {
+    let options = TmpfsOptions { permissions: ROOT_PERMISSIONS, ..TmpfsOptions::default() };
+    let instance = Tmpfs::new(clock::time_stamp, &options)?;
+    let root = instance.root();
+    let nodes = NODES.lock().clone();
+    for node in nodes {
+        let creation = Creation {
+            node: NewNode::CharacterDevice(node.number),
+            permissions: node.permissions,
+            user: 0,
+            group: 0,
+        };
+        create(&root, node.name, &creation)?;
+    }
+    Ok(instance)
+}
+
+fn create(root: &Arc<dyn INode>, name: &str, creation: &Creation<'_>) -> Result<(), Errno> {
+    match root.create(name.as_bytes(), creation) {
+        Attempt::Done(result) => result.map(drop),
+        // A tmpfs never waits.
+        Attempt::Wait(_) => Err(Errno::EAGAIN),
+    }
+}

@@ -1,0 +1,256 @@
+//! Open files: what a descriptor stands for, and what can be done with it.
+//!
+//! A [`File`] is the object behind a descriptor: it answers attempts and says when its readiness changes. An [`OpenFile`]
+//! is one opening of it: access mode, status flags, position. A [`FileTable`] gives openings their numbers.
+
+mod directory;
+mod generated;
+mod null;
+mod regular;
+mod table;
+
+pub mod open;
+
+use alloc::sync::Arc;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use linux_abi::Errno;
+use linux_abi::file::{O_ACCMODE, O_RDONLY, O_WRONLY, OpenFlags};
+use linux_abi::poll::PollEvents;
+use linux_abi::stat::FileType;
+use rcore_fs::{DirectorySink, FIRST_ENTRY, INode};
+
+use crate::namespace::Place;
+use crate::obstacle::{Attempt, Obstacle, Waitable};
+use crate::user_buffer::UserBuffer;
+
+pub use null::{NullDevice, ZeroDevice};
+pub(crate) use regular::errno_of;
+pub use table::{FileTable, MOST_DESCRIPTORS};
+
+/// Where a read or write takes place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Position {
+    /// At the opening's own position, which moves along.
+    Current,
+    /// Here; the opening's position stays.
+    At(u64),
+}
+
+/// How a position is changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seek {
+    /// To this position.
+    Start(i64),
+    /// So far from where it is.
+    Current(i64),
+    /// So far from the end.
+    End(i64),
+}
+
+/// The object behind a descriptor. What it cannot do it refuses with the error that Linux gives.
+///
+/// The `try_` operations never wait: they finish or name the [`Obstacle`]. `offset` is where a seekable file is read or
+/// written; others ignore it.
+pub trait File: Waitable {
+    /// Moves bytes to the program. 0 is the end of the file.
+    fn try_read(&self, _offset: u64, _buffer: &mut UserBuffer) -> Attempt {
+        Err(Errno::EINVAL.into())
+    }
+
+    /// Moves bytes from the program.
+    fn try_write(&self, _offset: u64, _buffer: &mut UserBuffer) -> Attempt {
+        Err(Errno::EINVAL.into())
+    }
+
+    /// What could be done without waiting.
+    fn ready(&self) -> PollEvents {
+        PollEvents::IN | PollEvents::OUT | PollEvents::RDNORM | PollEvents::WRNORM
+    }
+
+    /// Whether it has positions.
+    fn is_seekable(&self) -> bool {
+        false
+    }
+
+    /// Where appended bytes go and where the end is, of a seekable file.
+    fn end(&self) -> Result<u64, Errno> {
+        Ok(0)
+    }
+
+    /// `ioctl`.
+    fn try_control(&self, _request: u32, _argument: usize, _memory: &UserMemory) -> Attempt {
+        Err(Errno::ENOTTY.into())
+    }
+}
+
+pub use crate::user_buffer::UserMemory;
+
+/// One opening of a file.
+pub struct OpenFile {
+    file: Arc<dyn File>,
+    place: Option<Arc<Place>>,
+    access: u32,
+    status: AtomicU32,
+    position: AtomicU64,
+}
+
+/// Status flags that can be changed after opening.
+const CHANGEABLE: OpenFlags =
+    OpenFlags::APPEND.union(OpenFlags::NONBLOCK).union(OpenFlags::DIRECT).union(OpenFlags::NOATIME);
+
+impl OpenFile {
+    /// Opens `file`; `place` is where a path walk found it.
+    pub fn new(file: Arc<dyn File>, place: Option<Arc<Place>>, flags: OpenFlags) -> Arc<Self> {
+        let status = flags & (CHANGEABLE | OpenFlags::DSYNC | OpenFlags::SYNC);
+        Arc::new(Self {
+            file,
+            place,
+            access: flags.bits() & O_ACCMODE,
+            status: AtomicU32::new((status | flags & OpenFlags::DIRECTORY).bits()),
+            position: AtomicU64::new(0),
+        })
+    }
+
+    /// The object.
+    pub fn file(&self) -> &Arc<dyn File> {
+        &self.file
+    }
+
+    /// Where a path walk found it.
+    pub fn place(&self) -> Option<&Arc<Place>> {
+        self.place.as_ref()
+    }
+
+    /// The inode, if it has one.
+    pub fn inode(&self) -> Option<&Arc<dyn INode>> {
+        self.place.as_ref().map(|place| place.inode())
+    }
+
+    /// Access mode and status flags, as `F_GETFL` returns them.
+    pub fn flags(&self) -> u32 {
+        self.access | self.status.load(Ordering::Relaxed)
+    }
+
+    /// Sets the status flags that can be changed; others are left as they are.
+    pub fn set_flags(&self, flags: OpenFlags) {
+        let keep = self.status.load(Ordering::Relaxed) & !CHANGEABLE.bits();
+        self.status.store(keep | (flags & CHANGEABLE).bits(), Ordering::Relaxed);
+    }
+
+    /// Whether operations fail rather than wait.
+    pub fn is_nonblocking(&self) -> bool {
+        self.status.load(Ordering::Relaxed) & OpenFlags::NONBLOCK.bits() != 0
+    }
+
+    fn check_readable(&self) -> Result<(), Errno> {
+        if self.access == O_WRONLY { Err(Errno::EBADF) } else { Ok(()) }
+    }
+
+    fn check_writable(&self) -> Result<(), Errno> {
+        if self.access == O_RDONLY { Err(Errno::EBADF) } else { Ok(()) }
+    }
+
+    /// Without a position, only the current one makes sense.
+    fn check_position(&self, position: Position) -> Result<(), Errno> {
+        if matches!(position, Position::At(_)) && !self.file.is_seekable() {
+            return Err(Errno::ESPIPE);
+        }
+        Ok(())
+    }
+
+    /// What `O_NONBLOCK` makes of an obstacle.
+    fn adjust(&self, obstacle: Obstacle) -> Obstacle {
+        match obstacle {
+            Obstacle::NotReady(_) if self.is_nonblocking() => Obstacle::Error(Errno::EAGAIN),
+            other => other,
+        }
+    }
+
+    /// Reads. What was moved before an obstacle counts: then it is a short read.
+    pub fn try_read(&self, position: Position, buffer: &mut UserBuffer) -> Attempt {
+        self.check_readable()?;
+        self.check_position(position)?;
+        let offset = self.resolve(position, buffer);
+        let before = buffer.done();
+        let outcome = self.file.try_read(offset, buffer);
+        self.conclude(position, offset, before, buffer, outcome)
+    }
+
+    /// Writes. What was moved before an error counts: then it is a short write. A wait goes on where it stopped.
+    pub fn try_write(&self, position: Position, buffer: &mut UserBuffer) -> Attempt {
+        self.check_writable()?;
+        self.check_position(position)?;
+        let appends = self.status.load(Ordering::Relaxed) & OpenFlags::APPEND.bits() != 0;
+        let offset = if appends && self.file.is_seekable() {
+            self.file.end()?
+        } else {
+            self.resolve(position, buffer)
+        };
+        let before = buffer.done();
+        let outcome = self.file.try_write(offset, buffer);
+        self.conclude(position, offset, before, buffer, outcome)
+    }
+
+    /// Where this attempt begins: earlier ones may have moved a part already.
+    fn resolve(&self, position: Position, buffer: &UserBuffer) -> u64 {
+        match position {
+            Position::Current => self.position.load(Ordering::Relaxed),
+            Position::At(offset) => offset.saturating_add(buffer.done() as u64),
+        }
+    }
+
+    fn conclude(
+        &self,
+        position: Position,
+        offset: u64,
+        before: usize,
+        buffer: &UserBuffer,
+        outcome: Attempt,
+    ) -> Attempt {
+        let moved = (buffer.done() - before) as u64;
+        if moved > 0 && position == Position::Current && self.file.is_seekable() {
+            self.position.store(offset + moved, Ordering::Relaxed);
+        }
+        match outcome {
+            Ok(_) => Ok(buffer.done()),
+            Err(obstacle) => match self.adjust(obstacle) {
+                Obstacle::Error(_) if buffer.done() > 0 => Ok(buffer.done()),
+                obstacle => Err(obstacle),
+            },
+        }
+    }
+
+    /// Moves the position.
+    pub fn seek(&self, seek: Seek) -> Result<u64, Errno> {
+        if !self.file.is_seekable() {
+            return Err(Errno::ESPIPE);
+        }
+        let (base, distance) = match seek {
+            Seek::Start(distance) => (0, distance),
+            Seek::Current(distance) => (self.position.load(Ordering::Relaxed), distance),
+            Seek::End(distance) => (self.file.end()?, distance),
+        };
+        let position = base.checked_add_signed(distance).filter(|&position| position <= i64::MAX as u64);
+        let position = position.ok_or(Errno::EINVAL)?;
+        self.position.store(position, Ordering::Relaxed);
+        Ok(position)
+    }
+
+    /// Lists a directory from the current position on; `sink` notes where to go on, for [`Self::set_list_position`].
+    pub async fn list(&self, sink: &mut dyn DirectorySink) -> Result<(), Errno> {
+        let inode = self.inode().filter(|inode| inode.file_type() == FileType::Directory);
+        let inode = inode.ok_or(Errno::ENOTDIR)?;
+        inode.iterate(self.position.load(Ordering::Relaxed).max(FIRST_ENTRY), sink).await
+    }
+
+    /// Where a listing goes on.
+    pub fn list_position(&self) -> u64 {
+        self.position.load(Ordering::Relaxed)
+    }
+
+    /// Sets where a listing goes on.
+    pub fn set_list_position(&self, position: u64) {
+        self.position.store(position, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,115 @@
+//! Regular files: bytes in a paged object.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+
+use kernel_hal::PAGE_SIZE;
+use kernel_object::paged_object::{LARGEST_SIZE, PagedObject, PagerError, Stop};
+use ksync::WaitQueue;
+use linux_abi::Errno;
+use rcore_fs::{INode, Touch};
+
+use super::File;
+use crate::obstacle::{Attempt, Obstacle, Waitable};
+use crate::user_buffer::UserBuffer;
+
+static NEVER: WaitQueue = WaitQueue::new("always ready");
+
+/// An opening's view of a file whose bytes are in pages.
+pub struct RegularFile {
+    inode: Arc<dyn INode>,
+    pages: Arc<PagedObject>,
+}
+
+impl RegularFile {
+    /// The file behind an inode whose pages are these.
+    pub fn new(inode: Arc<dyn INode>, pages: Arc<PagedObject>) -> Self {
+        Self { inode, pages }
+    }
+}
+
+pub(crate) fn errno_of(error: PagerError) -> Errno {
+    match error {
+        PagerError::InputOutput | PagerError::Gone => Errno::EIO,
+        PagerError::NoSpace => Errno::ENOSPC,
+        PagerError::OutOfMemory => Errno::ENOMEM,
+    }
+}
+
+fn obstacle_of(stop: Stop) -> Obstacle {
+    match stop {
+        Stop::Load(load) => Obstacle::Wait(Box::pin(async { load.await.map_err(errno_of) })),
+        Stop::OutOfMemory => Obstacle::Error(Errno::ENOMEM),
+        Stop::BeyondEnd => Obstacle::Error(Errno::EFBIG),
+        Stop::NoSpace => Obstacle::Error(Errno::ENOSPC),
+    }
+}
+
+impl Waitable for RegularFile {
+    fn wait_queue(&self) -> &WaitQueue {
+        &NEVER
+    }
+}
+
+impl File for RegularFile {
+    fn try_read(&self, offset: u64, buffer: &mut UserBuffer) -> Attempt {
+        let start = buffer.done();
+        loop {
+            let at = offset.saturating_add((buffer.done() - start) as u64);
+            let left = usize::try_from(self.pages.size().saturating_sub(at)).unwrap_or(usize::MAX);
+            let inside = (at % PAGE_SIZE as u64) as usize;
+            let most = left.min(PAGE_SIZE - inside).min(buffer.remaining());
+            if most == 0 {
+                break;
+            }
+            let page = match self.pages.try_pin(at / PAGE_SIZE as u64) {
+                Ok(page) => page,
+                // Truncated since the size was looked at.
+                Err(Stop::BeyondEnd) => break,
+                Err(stop) => return Err(obstacle_of(stop)),
+            };
+            buffer.move_with(most, |done, destination, len| {
+                page.copy_to_user(inside + done, destination, len)
+            })?;
+        }
+        if buffer.done() > start {
+            self.inode.touch(Touch::ACCESSED);
+        }
+        Ok(buffer.done())
+    }
+
+    fn try_write(&self, offset: u64, buffer: &mut UserBuffer) -> Attempt {
+        let start = buffer.done();
+        if offset >= LARGEST_SIZE && buffer.remaining() > 0 {
+            return Err(Errno::EFBIG.into());
+        }
+        while buffer.remaining() > 0 {
+            let at = offset.saturating_add((buffer.done() - start) as u64);
+            let inside = (at % PAGE_SIZE as u64) as usize;
+            let most = (PAGE_SIZE - inside).min(buffer.remaining());
+            let page = self
+                .pages
+                .try_pin_for_write(at / PAGE_SIZE as u64, inside..inside + most)
+                .map_err(obstacle_of)?;
+            let mark = buffer.mark();
+            let outcome = buffer
+                .move_with(most, |done, source, len| page.frame().copy_from_user(inside + done, source, len));
+            let moved = buffer.done() - mark.done();
+            if page.commit(inside, moved) < moved {
+                // The page was to be overwritten whole, and the program's memory ended early: bring it first.
+                buffer.rewind(mark);
+            }
+            self.inode.touch(Touch::WRITTEN);
+            outcome?;
+        }
+        Ok(buffer.done())
+    }
+
+    fn is_seekable(&self) -> bool {
+        true
+    }
+
+    fn end(&self) -> Result<u64, Errno> {
+        Ok(self.pages.size())
+    }
+}

@@ -1,0 +1,120 @@
+//! Numbers for open files.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use ksync::{Rank, SpinLock};
+use linux_abi::Errno;
+
+use super::OpenFile;
+
+/// Numbers are below this (Linux's default limit for a process).
+pub const MOST_DESCRIPTORS: usize = 1024;
+
+#[derive(Clone)]
+struct Entry {
+    file: Arc<OpenFile>,
+    close_on_exec: bool,
+}
+
+/// The descriptors of those threads that share it.
+pub struct FileTable(SpinLock<Vec<Option<Entry>>>);
+
+impl Default for FileTable {
+    fn default() -> Self {
+        Self::with(Vec::new())
+    }
+}
+
+impl FileTable {
+    fn with(entries: Vec<Option<Entry>>) -> Self {
+        Self(SpinLock::new(Rank::FILE_TABLE, entries))
+    }
+
+    /// A copy: the same openings under the same numbers.
+    pub fn duplicate(&self) -> Self {
+        Self::with(self.0.lock().clone())
+    }
+
+    /// The opening behind a number.
+    #[inline]
+    pub fn get(&self, number: i32) -> Result<Arc<OpenFile>, Errno> {
+        let entries = self.0.lock();
+        let entry = usize::try_from(number).ok().and_then(|index| entries.get(index)?.as_ref());
+        entry.map(|entry| entry.file.clone()).ok_or(Errno::EBADF)
+    }
+
+    /// Gives an opening the lowest free number from `lowest` on.
+    pub fn insert(&self, file: Arc<OpenFile>, lowest: usize, close_on_exec: bool) -> Result<i32, Errno> {
+        let mut entries = self.0.lock();
+        let free = entries.iter().skip(lowest).position(Option::is_none).map(|index| index + lowest);
+        let number = free.unwrap_or(entries.len().max(lowest));
+        put(&mut entries, number, Entry { file, close_on_exec })?;
+        Ok(number as i32)
+    }
+
+    /// Gives an opening this very number; returns the one that had it.
+    pub fn replace(
+        &self,
+        number: i32,
+        file: Arc<OpenFile>,
+        close_on_exec: bool,
+    ) -> Result<Option<Arc<OpenFile>>, Errno> {
+        let number = usize::try_from(number).map_err(|_| Errno::EBADF)?;
+        let mut entries = self.0.lock();
+        let previous = entries.get_mut(number).and_then(Option::take);
+        put(&mut entries, number, Entry { file, close_on_exec })?;
+        Ok(previous.map(|entry| entry.file))
+    }
+
+    /// Takes a number back.
+    pub fn remove(&self, number: i32) -> Result<Arc<OpenFile>, Errno> {
+        let mut entries = self.0.lock();
+        let slot = usize::try_from(number).ok().and_then(|index| entries.get_mut(index));
+        let entry = slot.and_then(Option::take).ok_or(Errno::EBADF)?;
+        Ok(entry.file)
+    }
+
+    /// Whether the number is given up by `exec`.
+    pub fn is_close_on_exec(&self, number: i32) -> Result<bool, Errno> {
+        let entries = self.0.lock();
+        let entry = usize::try_from(number).ok().and_then(|index| entries.get(index)?.as_ref());
+        entry.map(|entry| entry.close_on_exec).ok_or(Errno::EBADF)
+    }
+
+    /// Sets whether the number is given up by `exec`.
+    pub fn set_close_on_exec(&self, number: i32, value: bool) -> Result<(), Errno> {
+        let mut entries = self.0.lock();
+        let entry = usize::try_from(number).ok().and_then(|index| entries.get_mut(index)?.as_mut());
+        entry.ok_or(Errno::EBADF)?.close_on_exec = value;
+        Ok(())
+    }
+
+    /// Takes all numbers back that `exec` gives up.
+    pub fn close_for_exec(&self) -> Vec<Arc<OpenFile>> {
+        self.take_all(|entry| entry.close_on_exec)
+    }
+
+    /// Takes all numbers back.
+    pub fn close_all(&self) -> Vec<Arc<OpenFile>> {
+        self.take_all(|_| true)
+    }
+
+    fn take_all(&self, wanted: impl Fn(&Entry) -> bool) -> Vec<Arc<OpenFile>> {
+        let mut entries = self.0.lock();
+        let chosen = entries.iter_mut().filter(|slot| slot.as_ref().is_some_and(&wanted));
+        chosen.filter_map(|slot| Some(slot.take()?.file)).collect()
+    }
+}
+
+fn put(entries: &mut Vec<Option<Entry>>, number: usize, entry: Entry) -> Result<(), Errno> {
+    if number >= MOST_DESCRIPTORS {
+        return Err(Errno::EMFILE);
+    }
+    if number >= entries.len() {
+        entries.try_reserve(number + 1 - entries.len()).map_err(|_| Errno::ENOMEM)?;
+        entries.resize(number + 1, None);
+    }
+    entries[number] = Some(entry);
+    Ok(())
+}

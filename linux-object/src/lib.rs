@@ -1,0 +1,27 @@
+//! What Linux operations mean.
+//!
+//! Whatever a door lets in (a trap, a ring, a queue of messages) ends up here: a synchronous attempt, and a way to wait
+//! when it says what stands in its way ([`obstacle`]). Nothing here knows registers, rings or tables of syscalls.
+
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod clock;
+pub mod console;
+pub mod credentials;
+pub mod device_files;
+pub mod file;
+pub mod namespace;
+pub mod obstacle;
+pub mod process;
+pub mod procfs;
+pub mod program;
+pub mod random;
+pub mod resource_limits;
+pub mod signal;
+pub mod sysfs;
+pub mod thread;
+pub mod user_buffer;
+pub mod version;

@@ -1,0 +1,81 @@
+//! Names: mounts, and walking paths.
+//!
+//! A [`Place`] is where a walk has come to: an inode, the mount it was reached through, and the places above it, so that
+//! `..` and `getcwd` need no search. Walks are iterative and bounded, whatever links say.
+
+mod file_systems;
+mod mount;
+mod place;
+mod walk;
+
+use alloc::sync::Arc;
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use ksync::{Rank, SpinLock};
+
+pub use file_systems::{FileSystemMaker, kinds, make, register};
+pub use mount::{Mount, attach, mounts};
+pub use place::Place;
+pub use walk::{LastComponent, walk, walk_to_parent};
+
+/// What a process adds to a path: where it begins, and which permissions new files lack.
+pub struct PathContext {
+    places: SpinLock<Places>,
+    creation_mask: AtomicU32,
+}
+
+#[derive(Clone)]
+struct Places {
+    root: Arc<Place>,
+    working_directory: Arc<Place>,
+}
+
+const DEFAULT_CREATION_MASK: u32 = 0o022;
+
+impl PathContext {
+    /// A process that begins at `root`.
+    pub fn new(root: Arc<Place>) -> Self {
+        Self::with(Places { working_directory: root.clone(), root }, DEFAULT_CREATION_MASK)
+    }
+
+    fn with(places: Places, creation_mask: u32) -> Self {
+        Self { places: SpinLock::new(Rank::FILE_TABLE, places), creation_mask: AtomicU32::new(creation_mask) }
+    }
+
+    /// A copy for a process of its own.
+    pub fn duplicate(&self) -> Self {
+        Self::with(self.places.lock().clone(), self.creation_mask())
+    }
+
+    /// Where absolute paths begin.
+    pub fn root(&self) -> Arc<Place> {
+        self.places.lock().root.clone()
+    }
+
+    /// Where relative paths begin.
+    pub fn working_directory(&self) -> Arc<Place> {
+        self.places.lock().working_directory.clone()
+    }
+
+    /// Changes where relative paths begin.
+    pub fn set_working_directory(&self, place: Arc<Place>) {
+        let previous = core::mem::replace(&mut self.places.lock().working_directory, place);
+        drop(previous);
+    }
+
+    /// Changes where absolute paths begin.
+    pub fn set_root(&self, place: Arc<Place>) {
+        let previous = core::mem::replace(&mut self.places.lock().root, place);
+        drop(previous);
+    }
+
+    /// The permissions that new files lack.
+    pub fn creation_mask(&self) -> u32 {
+        self.creation_mask.load(Ordering::Relaxed)
+    }
+
+    /// Sets the permissions that new files lack; returns the former ones.
+    pub fn set_creation_mask(&self, mask: u32) -> u32 {
+        self.creation_mask.swap(mask & 0o777, Ordering::Relaxed)
+    }
+}

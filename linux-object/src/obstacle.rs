@@ -1,0 +1,78 @@
+//! What keeps an operation from being done at once.
+//!
+//! Every operation that may have to wait is written as an *attempt*: a plain function that either finishes or says what
+//! stands in its way. A door that gets [`Obstacle::Wait`] or [`Obstacle::NotReady`] waits for it, in whatever way the
+//! door waits (a thread's own future, a ring request, a caller of `poll`), and attempts again. So what an operation
+//! means is written once, and the path that does not wait allocates nothing.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::future::poll_fn;
+use core::pin::{Pin, pin};
+use core::task::Poll;
+
+use ksync::{SharedQueue, WaitQueue, Waiter};
+use linux_abi::Errno;
+
+/// A future without a borrow, for the slow path.
+pub type Slow<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// Why an attempt did not finish.
+pub enum Obstacle {
+    /// It failed.
+    Error(Errno),
+    /// It can be attempted again when the queue of this object is woken.
+    NotReady(Arc<dyn Waitable>),
+    /// It can be attempted again when this is done: a page comes from a device.
+    Wait(Slow<Result<(), Errno>>),
+}
+
+/// What an attempt returns.
+pub type Attempt<T = usize> = Result<T, Obstacle>;
+
+/// An object whose readiness changes, and the queue that is woken each time it does.
+pub trait Waitable: Send + Sync {
+    /// The queue.
+    fn wait_queue(&self) -> &WaitQueue;
+}
+
+impl From<Errno> for Obstacle {
+    fn from(errno: Errno) -> Self {
+        Self::Error(errno)
+    }
+}
+
+/// Attempts until the operation is done or has failed.
+pub async fn complete<T>(mut attempt: impl FnMut() -> Attempt<T> + Send) -> Result<T, Errno> {
+    let mut outcome = attempt();
+    loop {
+        outcome = match outcome {
+            Ok(value) => return Ok(value),
+            Err(Obstacle::Error(errno)) => return Err(errno),
+            Err(Obstacle::Wait(future)) => {
+                future.await?;
+                attempt()
+            }
+            Err(Obstacle::NotReady(object)) => until_changed(object, &mut attempt).await,
+        };
+    }
+}
+
+/// Attempts each time the object's queue is woken, until the outcome is something else than "not ready".
+async fn until_changed<T>(object: Arc<dyn Waitable>, attempt: &mut impl FnMut() -> Attempt<T>) -> Attempt<T> {
+    let queue = SharedQueue::new(object, |object| object.wait_queue());
+    let mut waiter = pin!(Waiter::new(queue));
+    poll_fn(|context| {
+        loop {
+            match attempt() {
+                Err(Obstacle::NotReady(_)) => {}
+                outcome => return Poll::Ready(outcome),
+            }
+            // Newly registered: what changed between the attempt and the registration woke nobody, so look again.
+            if !waiter.as_mut().register(context.waker()) {
+                return Poll::Pending;
+            }
+        }
+    })
+    .await
+}

@@ -1,0 +1,174 @@
+//! Processes: who is whose child, who ended how.
+//!
+//! One lock, the process table's, guards the family tree and all numbers: forks, exits and waits are rare next to
+//! everything else a process does, and a tree under one lock has no halfway states.
+
+mod exit;
+mod fork;
+mod identity;
+mod start;
+mod wait;
+
+pub mod execute;
+
+use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+
+use kernel_hal::Instant;
+use ksync::{Rank, SpinLock, WaitQueue};
+use linux_abi::process::WaitStatus;
+use linux_abi::signal::Signal;
+
+use crate::credentials::Credentials;
+use crate::thread::Thread;
+use identity::IdentityTable;
+
+pub use exit::end_thread;
+pub use fork::{CloneRequest, clone};
+pub use start::{StartedThread, first_process, set_thread_spawner, start_first_thread};
+pub use wait::{WaitSelector, WaitedChild, try_wait};
+
+static TABLE: SpinLock<IdentityTable> = SpinLock::new(Rank::PROCESS_TABLE, IdentityTable::new());
+
+/// A process: what its threads share by being one process, and its place in the family.
+pub struct Process {
+    id: i32,
+    parent_id: AtomicI32,
+    group: AtomicI32,
+    session: AtomicI32,
+    family: SpinLock<Family>,
+    /// [`ALIVE`], or how it ended. Written once, under the process table's lock.
+    fate: AtomicU32,
+    /// Woken when a child changes state.
+    child_event: WaitQueue,
+    credentials: SpinLock<Arc<Credentials>>,
+    exit_signal: Option<Signal>,
+    started: Instant,
+}
+
+/// What `fate` holds before the end; no encoded status has these bits.
+const ALIVE: u32 = u32::MAX;
+
+struct Family {
+    parent: Weak<Process>,
+    children: Vec<Arc<Process>>,
+    threads: Vec<Arc<Thread>>,
+    /// How it was told to end: the first `exit_group` or fatal signal decides.
+    ending: Option<WaitStatus>,
+}
+
+impl Process {
+    fn new(id: i32, parent: Option<&Arc<Process>>, exit_signal: Option<Signal>) -> Arc<Self> {
+        let family = Family {
+            parent: parent.map_or_else(Weak::new, Arc::downgrade),
+            children: Vec::new(),
+            threads: Vec::new(),
+            ending: None,
+        };
+        let credentials = parent.map_or_else(Default::default, |parent| parent.credentials());
+        let inherited = |number: fn(&Process) -> i32| parent.map_or(id, |parent| number(parent));
+        Arc::new(Self {
+            id,
+            parent_id: AtomicI32::new(parent.map_or(0, |parent| parent.id)),
+            group: AtomicI32::new(inherited(Self::group)),
+            session: AtomicI32::new(inherited(Self::session)),
+            family: SpinLock::new(Rank::PROCESS, family),
+            fate: AtomicU32::new(ALIVE),
+            child_event: WaitQueue::new("child event"),
+            credentials: SpinLock::new(Rank::FILE, credentials),
+            exit_signal,
+            started: Instant::now(),
+        })
+    }
+
+    /// Its number.
+    #[inline]
+    pub fn id(&self) -> i32 {
+        self.id
+    }
+
+    /// Its parent's number; 0 for the first process.
+    #[inline]
+    pub fn parent_id(&self) -> i32 {
+        self.parent_id.load(Ordering::Relaxed)
+    }
+
+    /// Its process group.
+    pub fn group(&self) -> i32 {
+        self.group.load(Ordering::Relaxed)
+    }
+
+    /// Its session.
+    pub fn session(&self) -> i32 {
+        self.session.load(Ordering::Relaxed)
+    }
+
+    /// Who it acts as.
+    pub fn credentials(&self) -> Arc<Credentials> {
+        self.credentials.lock().clone()
+    }
+
+    /// Puts it into a process group.
+    pub fn set_group(&self, group: i32) {
+        self.group.store(group, Ordering::Relaxed);
+    }
+
+    /// Makes it the leader of a session and a group of its own.
+    pub fn start_session(&self) {
+        self.session.store(self.id, Ordering::Relaxed);
+        self.set_group(self.id);
+    }
+
+    /// When it was created.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// Its threads that have not ended.
+    pub fn threads(&self) -> Vec<Arc<Thread>> {
+        self.family.lock().threads.clone()
+    }
+
+    /// How it was told to end, if it was.
+    pub fn ending(&self) -> Option<WaitStatus> {
+        self.family.lock().ending
+    }
+
+    /// How it ended, as `wait` reports it, once all its threads have.
+    pub fn fate(&self) -> Option<u32> {
+        Some(self.fate.load(Ordering::Acquire)).filter(|&fate| fate != ALIVE)
+    }
+
+    /// The queue that is woken when a child changes state.
+    pub fn child_event(&self) -> &WaitQueue {
+        &self.child_event
+    }
+
+    /// Makes all threads end; the first to ask decides the status.
+    pub fn request_exit(&self, status: WaitStatus) {
+        let threads = {
+            let mut family = self.family.lock();
+            family.ending.get_or_insert(status);
+            family.threads.clone()
+        };
+        for thread in threads {
+            thread.request_exit(status);
+        }
+    }
+}
+
+/// The process with this number.
+pub fn find_process(id: i32) -> Option<Arc<Process>> {
+    TABLE.lock().process(id).cloned()
+}
+
+/// The thread with this number.
+pub fn find_thread(id: i32) -> Option<Arc<Thread>> {
+    TABLE.lock().thread(id)
+}
+
+/// Every process that has a number, zombies included.
+pub fn all_processes() -> Vec<Arc<Process>> {
+    TABLE.lock().processes().cloned().collect()
+}

@@ -1,0 +1,52 @@
+//! Handing a thread that is ready to run to whoever runs threads.
+
+use alloc::sync::Arc;
+
+use kernel_hal::UserContext;
+use ksync::Once;
+use linux_abi::Errno;
+
+use super::{Process, TABLE};
+use crate::thread::{Resources, Thread};
+
+/// A thread with all that its future needs to begin.
+pub struct StartedThread {
+    /// What others see of it.
+    pub thread: Arc<Thread>,
+    /// Its own references to what it shares.
+    pub resources: Resources,
+    /// Its registers.
+    pub context: UserContext,
+    /// Where it stores its number in its own memory before its first instruction; 0 for nowhere.
+    pub set_child_id: usize,
+}
+
+static SPAWNER: Once<fn(StartedThread)> = Once::new();
+
+/// Registers what runs threads. Called once, at boot, before the first thread.
+pub fn set_thread_spawner(spawner: fn(StartedThread)) {
+    SPAWNER.call_once(|| spawner);
+}
+
+pub(super) fn start(thread: StartedThread) {
+    let spawner = SPAWNER.get().expect("boot registers the spawner before it makes a thread");
+    spawner(thread);
+}
+
+/// Makes process 1, whose only thread does not run yet.
+pub fn first_process(resources: Resources) -> Result<Arc<Thread>, Errno> {
+    let mut table = TABLE.lock();
+    let id = table.allocate()?;
+    let process = Process::new(id, None, None);
+    let thread = Thread::new(id, process.clone(), resources, Default::default());
+    process.family.lock().threads.push(thread.clone());
+    table.insert_thread(&thread);
+    table.insert_process(process);
+    Ok(thread)
+}
+
+/// Lets the first process run.
+pub fn start_first_thread(thread: Arc<Thread>, resources: Resources, context: UserContext) {
+    thread.set_resources(resources.clone());
+    start(StartedThread { thread, resources, context, set_child_id: 0 });
+}

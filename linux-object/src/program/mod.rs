@@ -1,0 +1,274 @@
+//! Loading programs: from a file to an address space that is ready to run.
+
+mod elf;
+mod script;
+mod stack;
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use kernel_hal::{PAGE_SIZE, USER_END, VirtAddr};
+use kernel_object::address_space::{
+    AddressSpace, Layout, Limits, MapBacking, MapError, MapRequest, Placement, Protection,
+};
+use kernel_object::paged_object::PagedObject;
+use linux_abi::Errno;
+use linux_abi::auxiliary_vector as tag;
+
+use crate::credentials::{Credentials, Permission};
+use crate::file::errno_of;
+use crate::namespace::{PathContext, Place, walk};
+use crate::obstacle::complete;
+use crate::random;
+use crate::user_buffer::UserMemory;
+use elf::{Program, Segment};
+
+pub use script::Interpreter;
+
+/// What a new program needs.
+pub struct LoadedProgram {
+    /// Its memory, stack and all.
+    pub address_space: Arc<AddressSpace>,
+    /// Its first instruction.
+    pub entry: VirtAddr,
+    /// Its stack pointer.
+    pub stack_pointer: VirtAddr,
+    /// Where its arguments lie.
+    pub arguments: Range<usize>,
+    /// Where its environment lies.
+    pub environment: Range<usize>,
+}
+
+/// What is to be loaded.
+pub struct ProgramSource {
+    /// The file.
+    pub place: Arc<Place>,
+    /// Its path, as the program is told.
+    pub path: Vec<u8>,
+    /// The arguments.
+    pub arguments: Vec<Vec<u8>>,
+    /// The environment.
+    pub environment: Vec<Vec<u8>>,
+}
+
+/// Room for the headers: enough for every file that a linker makes; what is larger is read apart.
+const HEADER_BYTES: usize = 4096;
+const STACK_BYTES: usize = 132 << 10;
+/// Position-independent programs go two thirds up, as on Linux.
+const RELOCATABLE_BASE: usize = USER_END / 3 * 2;
+/// How many pages the random parts of addresses range over: 2 to the power of this.
+const RANDOM_PAGE_BITS: u32 = 18;
+const CLOCK_TICKS_PER_SECOND: usize = 100;
+/// The letters of the instruction set that every program may rely on: `imafdc`.
+const HARDWARE_CAPABILITIES: usize = 1 << 8 | 1 << 12 | 1 | 1 << 5 | 1 << 3 | 1 << 2;
+
+/// The start of a file, for deciding what it is.
+pub async fn read_start(pages: &Arc<PagedObject>) -> Result<Vec<u8>, Errno> {
+    read_range(pages, 0..HEADER_BYTES as u64).await
+}
+
+async fn read_range(pages: &Arc<PagedObject>, range: Range<u64>) -> Result<Vec<u8>, Errno> {
+    let len = usize::try_from(range.end - range.start).map_err(|_| Errno::ENOEXEC)?;
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(len).map_err(|_| Errno::ENOMEM)?;
+    bytes.resize(len, 0);
+    let read = pages.read(range.start, &mut bytes).await.map_err(errno_of)?;
+    bytes.truncate(read);
+    Ok(bytes)
+}
+
+/// The bytes of a file that may be executed.
+pub async fn executable_pages(place: &Place, credentials: &Credentials) -> Result<Arc<PagedObject>, Errno> {
+    let metadata = place.inode().metadata().await?;
+    credentials.check(&metadata, Permission::EXECUTE)?;
+    match place.inode().contents() {
+        rcore_fs::Contents::Pages(pages) => Ok(pages),
+        _ => Err(Errno::EACCES),
+    }
+}
+
+/// Loads a program and its interpreter into a new address space.
+pub async fn load(
+    source: ProgramSource,
+    start_of_file: &[u8],
+    pages: Arc<PagedObject>,
+    paths: &PathContext,
+    credentials: &Credentials,
+) -> Result<LoadedProgram, Errno> {
+    let program = parse(start_of_file, &pages).await?;
+    let interpreter = match &program.interpreter {
+        Some(range) => Some(open_interpreter(range.clone(), &pages, paths, credentials).await?),
+        None => None,
+    };
+    let random_offset = || random::below(1 << RANDOM_PAGE_BITS) * PAGE_SIZE;
+    let stack_top = USER_END - PAGE_SIZE - random_offset();
+    let layout = Layout {
+        mapping_top: VirtAddr::new(stack_top - Limits::USUAL.stack * 2 - random_offset()),
+        ..Layout::default()
+    };
+    let space = AddressSpace::new(layout, Limits::USUAL).map_err(|_| Errno::ENOMEM)?;
+    let base = if program.is_relocatable { RELOCATABLE_BASE + random_offset() } else { 0 };
+    let base = base & !(program.alignment - 1);
+    map_program(&space, &program, &pages, base).await?;
+    let end = program.segments.last().map_or(base, |last| base + last.address + last.memory_size);
+    space.set_break_start(VirtAddr::new(end.next_multiple_of(PAGE_SIZE) + random_offset()));
+
+    let mut entry = base + program.entry;
+    let mut interpreter_base = 0;
+    if let Some((loader, loader_pages)) = &interpreter {
+        interpreter_base = place_interpreter(&space, loader)?;
+        map_program(&space, loader, loader_pages, interpreter_base).await?;
+        entry = interpreter_base + loader.entry;
+    }
+    map_stack(&space, stack_top, program.executable_stack)?;
+    let auxiliary = auxiliary_vector(&program, base, interpreter_base, credentials);
+    let initial = stack::layout(
+        stack_top,
+        &source.arguments,
+        &source.environment,
+        &source.path,
+        random::bytes(),
+        &auxiliary,
+    )?;
+    let memory = UserMemory::new(space.clone());
+    complete(|| memory.write_bytes(VirtAddr::new(initial.stack_pointer), &initial.bytes)).await?;
+    Ok(LoadedProgram {
+        address_space: space,
+        entry: VirtAddr::new(entry),
+        stack_pointer: VirtAddr::new(initial.stack_pointer),
+        arguments: initial.arguments,
+        environment: initial.environment,
+    })
+}
+
+async fn parse(start_of_file: &[u8], pages: &Arc<PagedObject>) -> Result<Program, Errno> {
+    let range = elf::program_headers_range(start_of_file)?;
+    let in_start = usize::try_from(range.start).ok().zip(usize::try_from(range.end).ok());
+    match in_start.and_then(|(start, end)| start_of_file.get(start..end)) {
+        Some(headers) => elf::parse(start_of_file, headers),
+        None => elf::parse(start_of_file, &read_range(pages, range).await?),
+    }
+}
+
+async fn open_interpreter(
+    path: Range<u64>,
+    pages: &Arc<PagedObject>,
+    paths: &PathContext,
+    credentials: &Credentials,
+) -> Result<(Program, Arc<PagedObject>), Errno> {
+    let path = read_range(pages, path).await?;
+    let path = path.strip_suffix(b"\0").ok_or(Errno::ENOEXEC)?;
+    let place = walk(paths, credentials, None, path, true).await?;
+    let pages = executable_pages(&place, credentials).await?;
+    let start = read_start(&pages).await?;
+    let program = parse(&start, &pages).await.map_err(|_| Errno::ELIBBAD)?;
+    Ok((program, pages))
+}
+
+/// Finds room for an interpreter, which may go anywhere.
+fn place_interpreter(space: &AddressSpace, loader: &Program) -> Result<usize, Errno> {
+    let span = loader.segments.last().map_or(0, |last| last.address + last.memory_size);
+    let room = MapRequest::anonymous(span + loader.alignment, Protection::empty());
+    let start = space.map(room).map_err(map_errno)?;
+    space.unmap(start, span + loader.alignment).map_err(map_errno)?;
+    Ok(start.as_usize().next_multiple_of(loader.alignment))
+}
+
+async fn map_program(
+    space: &Arc<AddressSpace>,
+    program: &Program,
+    pages: &Arc<PagedObject>,
+    base: usize,
+) -> Result<(), Errno> {
+    for segment in &program.segments {
+        map_segment(space, segment, pages, base).await?;
+    }
+    Ok(())
+}
+
+async fn map_segment(
+    space: &Arc<AddressSpace>,
+    segment: &Segment,
+    pages: &Arc<PagedObject>,
+    base: usize,
+) -> Result<(), Errno> {
+    let mut protection = Protection::empty();
+    protection.set(Protection::READ, segment.readable);
+    protection.set(Protection::WRITE, segment.writable);
+    protection.set(Protection::EXECUTE, segment.executable);
+    let start = base + segment.address;
+    let lead = start % PAGE_SIZE;
+    let file_end = start + segment.file_size;
+    let memory_end = start + segment.memory_size;
+    let mapped_file_end = file_end.next_multiple_of(PAGE_SIZE);
+    if segment.file_size > 0 {
+        let offset = segment.offset - lead as u64;
+        let request = MapRequest::object(pages.clone(), offset, segment.file_size + lead, protection, false);
+        space.map(request.at(VirtAddr::new(start - lead))).map_err(map_errno)?;
+    }
+    let zero_start = if segment.file_size > 0 { mapped_file_end } else { start - lead };
+    if memory_end > zero_start {
+        let request = MapRequest::anonymous(memory_end - zero_start, protection);
+        space.map(request.at(VirtAddr::new(zero_start))).map_err(map_errno)?;
+    }
+    // The rest of the last page from the file belongs to what must be zero. What cannot be stored to is left alone.
+    if segment.writable && segment.file_size > 0 && memory_end > file_end {
+        let rest = mapped_file_end.min(memory_end) - file_end;
+        let mut buffer = UserMemory::new(space.clone()).simple_buffer(VirtAddr::new(file_end), rest);
+        complete(|| buffer.fill_with_zeros()).await?;
+    }
+    Ok(())
+}
+
+fn map_stack(space: &AddressSpace, top: usize, executable: bool) -> Result<(), Errno> {
+    let mut protection = Protection::READ | Protection::WRITE;
+    protection.set(Protection::EXECUTE, executable);
+    let request = MapRequest {
+        grows_down: true,
+        placement: Placement::Fixed(VirtAddr::new(top - STACK_BYTES)),
+        backing: MapBacking::Anonymous,
+        ..MapRequest::anonymous(STACK_BYTES, protection)
+    };
+    space.map(request).map(drop).map_err(map_errno)
+}
+
+fn auxiliary_vector(
+    program: &Program,
+    base: usize,
+    interpreter_base: usize,
+    credentials: &Credentials,
+) -> Vec<(u64, usize)> {
+    let headers = program.headers_address.map_or(0, |address| base + address);
+    let is_secure = credentials.real_user != credentials.effective_user
+        || credentials.real_group != credentials.effective_group;
+    alloc::vec![
+        (tag::AT_HWCAP, HARDWARE_CAPABILITIES),
+        (tag::AT_PAGESZ, PAGE_SIZE),
+        (tag::AT_CLKTCK, CLOCK_TICKS_PER_SECOND),
+        (tag::AT_PHDR, headers),
+        (tag::AT_PHENT, program.header_size),
+        (tag::AT_PHNUM, program.header_count),
+        (tag::AT_BASE, interpreter_base),
+        (tag::AT_FLAGS, 0),
+        (tag::AT_ENTRY, base + program.entry),
+        (tag::AT_UID, credentials.real_user as usize),
+        (tag::AT_EUID, credentials.effective_user as usize),
+        (tag::AT_GID, credentials.real_group as usize),
+        (tag::AT_EGID, credentials.effective_group as usize),
+        (tag::AT_SECURE, usize::from(is_secure)),
+        (tag::AT_HWCAP2, 0),
+    ]
+}
+
+/// How a failed mapping looks to a program.
+pub fn map_errno(error: MapError) -> Errno {
+    match error {
+        MapError::InvalidArgument => Errno::EINVAL,
+        MapError::OutOfMemory => Errno::ENOMEM,
+        MapError::Exists => Errno::EEXIST,
+        MapError::NotPermitted => Errno::EACCES,
+        MapError::NotMapped => Errno::EFAULT,
+        MapError::Overflow => Errno::EOVERFLOW,
+    }
+}

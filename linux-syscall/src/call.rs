@@ -1,0 +1,127 @@
+//! One syscall on its way: what a handler gets, and what it may answer.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::pin::Pin;
+
+use kernel_hal::UserContext;
+use linux_abi::Errno;
+use linux_object::obstacle::{Attempt, Obstacle, complete};
+use linux_object::process::execute::NewProgram;
+use linux_object::thread::{Interrupted, Resources, Thread};
+use linux_object::user_buffer::UserMemory;
+
+/// What a handler works on.
+pub struct Call<'a> {
+    /// The calling thread.
+    pub thread: &'a Arc<Thread>,
+    /// What it shares with others, or not.
+    pub resources: &'a Resources,
+    /// Its registers.
+    pub context: &'a mut UserContext,
+}
+
+impl Call<'_> {
+    /// Access to the caller's memory.
+    pub fn memory(&self) -> UserMemory {
+        UserMemory::new(self.resources.address_space.clone())
+    }
+
+    /// The calling thread, for a future that outlives the call.
+    pub fn owned_thread(&self) -> Arc<Thread> {
+        self.thread.clone()
+    }
+}
+
+/// How a syscall that waited ended.
+pub enum Completion {
+    /// With this value in the result register.
+    Value(usize),
+    /// With an error.
+    Error(Errno),
+    /// The thread has a new program.
+    Program(Box<NewProgram>),
+    /// A signal came first. The call is made again after it, unless a handler ran that says otherwise.
+    Interrupted,
+}
+
+/// A syscall's slow path.
+pub type SlowCall = Pin<Box<dyn Future<Output = Completion> + Send>>;
+
+/// What a handler answers.
+pub enum Outcome {
+    /// Done: this goes into the result register.
+    Done(usize),
+    /// The registers are as they should be.
+    KeepRegisters,
+    /// It has to wait.
+    Wait(SlowCall),
+}
+
+/// What can be answered with.
+pub trait IntoOutcome {
+    /// The answer.
+    fn into_outcome(self) -> Outcome;
+}
+
+/// How an error looks in the result register.
+pub const fn encode_error(errno: Errno) -> usize {
+    -(errno as u8 as isize) as usize
+}
+
+impl IntoOutcome for Outcome {
+    fn into_outcome(self) -> Outcome {
+        self
+    }
+}
+
+impl IntoOutcome for usize {
+    fn into_outcome(self) -> Outcome {
+        Outcome::Done(self)
+    }
+}
+
+impl<T: IntoOutcome> IntoOutcome for Result<T, Errno> {
+    fn into_outcome(self) -> Outcome {
+        match self {
+            Ok(value) => value.into_outcome(),
+            Err(errno) => Outcome::Done(encode_error(errno)),
+        }
+    }
+}
+
+impl From<Result<usize, Errno>> for Completion {
+    fn from(result: Result<usize, Errno>) -> Self {
+        match result {
+            Ok(value) => Self::Value(value),
+            Err(errno) => Self::Error(errno),
+        }
+    }
+}
+
+/// Attempts; if it has to wait, goes on as a future that a signal interrupts.
+pub fn attempt(call: &Call<'_>, mut operation: impl FnMut() -> Attempt + Send + 'static) -> Outcome {
+    match operation() {
+        Ok(value) => Outcome::Done(value),
+        Err(Obstacle::Error(errno)) => Outcome::Done(encode_error(errno)),
+        Err(obstacle) => {
+            let thread = call.owned_thread();
+            Outcome::Wait(Box::pin(async move {
+                let mut first = Some(obstacle);
+                let operation = move || match first.take() {
+                    Some(obstacle) => Err(obstacle),
+                    None => operation(),
+                };
+                match thread.interruptible(complete(operation)).await {
+                    Ok(result) => result.into(),
+                    Err(Interrupted) => Completion::Interrupted,
+                }
+            }))
+        }
+    }
+}
+
+/// Runs a future that is not interrupted: it waits for devices and locks at most.
+pub fn slow(future: impl Future<Output = Result<usize, Errno>> + Send + 'static) -> Outcome {
+    Outcome::Wait(Box::pin(async move { future.await.into() }))
+}

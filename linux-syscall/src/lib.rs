@@ -1,0 +1,25 @@
+//! The trap door: how a program's `ecall` becomes a call of what `linux-object` means.
+//!
+//! * [`table`] is the one table of syscalls: a row says number, name, typed arguments, handler and how much is supported.
+//! * A handler decodes, copies arguments in once, makes one call into `linux-object`, and copies results out. It is a plain
+//!   function; what it returns is done, or a future without borrows that the thread awaits ([`call::Outcome`]).
+//! * [`user_loop`] is a user thread: one future, whose loop fits on a page.
+
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod argument;
+mod file;
+mod memory;
+mod mount;
+mod process;
+mod signal;
+mod system;
+mod time;
+
+pub mod call;
+pub mod strace;
+pub mod table;
+pub mod user_loop;

@@ -1,0 +1,126 @@
+//! The system as a whole: its name, its randomness, its end.
+
+use alloc::vec::Vec;
+
+use kernel_hal::power;
+use linux_abi::Errno;
+use linux_abi::resource::Rlimit;
+use linux_abi::system::{
+    LINUX_REBOOT_CMD_HALT, LINUX_REBOOT_CMD_POWER_OFF, LINUX_REBOOT_CMD_RESTART, LINUX_REBOOT_MAGIC1,
+    LINUX_REBOOT_MAGIC2, LINUX_REBOOT_MAGIC2A, LINUX_REBOOT_MAGIC2B, LINUX_REBOOT_MAGIC2C, Sysinfo, Utsname,
+};
+use linux_object::{random, resource_limits, version};
+
+use crate::argument::UserAddress;
+use crate::call::{Call, Outcome, attempt};
+
+pub fn uname(call: &mut Call<'_>, result: UserAddress) -> Outcome {
+    let memory = call.memory();
+    let name: Utsname = version::system_name();
+    attempt(call, move || memory.write(result.get(), &name).map(|()| 0))
+}
+
+pub fn sethostname(call: &mut Call<'_>, name: UserAddress, len: i32) -> Result<Outcome, Errno> {
+    if !call.thread.process().credentials().is_privileged() {
+        return Err(Errno::EPERM);
+    }
+    let len =
+        usize::try_from(len).ok().filter(|&len| len <= version::LONGEST_HOST_NAME).ok_or(Errno::EINVAL)?;
+    let memory = call.memory();
+    Ok(attempt(call, move || {
+        let mut bytes = [0; version::LONGEST_HOST_NAME];
+        memory.read_bytes(name.get(), &mut bytes[..len])?;
+        version::set_host_name(&bytes[..len]);
+        Ok(0)
+    }))
+}
+
+/// Randomness is handed out in pieces of at most this, so that a large request can be interrupted.
+const RANDOM_PIECE: usize = 256;
+
+pub fn getrandom(
+    call: &mut Call<'_>,
+    buffer: UserAddress,
+    count: usize,
+    flags: u32,
+) -> Result<Outcome, Errno> {
+    const KNOWN_FLAGS: u32 = 7;
+    const RANDOM_AND_INSECURE: u32 = 6;
+    if flags & !KNOWN_FLAGS != 0 || flags & RANDOM_AND_INSECURE == RANDOM_AND_INSECURE {
+        return Err(Errno::EINVAL);
+    }
+    let mut buffer = call.memory().simple_buffer(buffer.get(), count.min(i32::MAX as usize));
+    Ok(attempt(call, move || {
+        while buffer.remaining() > 0 {
+            let mut piece = [0; RANDOM_PIECE];
+            random::fill(&mut piece);
+            buffer.copy_out(&piece)?;
+        }
+        Ok(buffer.done())
+    }))
+}
+
+pub fn reboot(
+    call: &mut Call<'_>,
+    magic: u32,
+    second_magic: u32,
+    command: u32,
+    _argument: UserAddress,
+) -> Result<Outcome, Errno> {
+    let second = [LINUX_REBOOT_MAGIC2, LINUX_REBOOT_MAGIC2A, LINUX_REBOOT_MAGIC2B, LINUX_REBOOT_MAGIC2C];
+    if !call.thread.process().credentials().is_privileged() {
+        return Err(Errno::EPERM);
+    }
+    if magic != LINUX_REBOOT_MAGIC1 || !second.contains(&second_magic) {
+        return Err(Errno::EINVAL);
+    }
+    match command {
+        LINUX_REBOOT_CMD_POWER_OFF | LINUX_REBOOT_CMD_HALT => {
+            log::info!("power off");
+            power::off(0)
+        }
+        LINUX_REBOOT_CMD_RESTART => {
+            log::info!("restart");
+            power::reboot()
+        }
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+pub fn prlimit64(
+    call: &mut Call<'_>,
+    process: i32,
+    resource: u32,
+    new: UserAddress,
+    old: UserAddress,
+) -> Result<Outcome, Errno> {
+    if process != 0 && process != call.thread.process().id() {
+        return Err(Errno::ESRCH);
+    }
+    let limits: Vec<Rlimit> = resource_limits::defaults().to_vec();
+    let current = *limits.get(resource as usize).ok_or(Errno::EINVAL)?;
+    if !new.is_null() {
+        return Err(Errno::EPERM);
+    }
+    let memory = call.memory();
+    Ok(attempt(call, move || {
+        if !old.is_null() {
+            memory.write(old.get(), &current)?;
+        }
+        Ok(0)
+    }))
+}
+
+pub fn sysinfo(call: &mut Call<'_>, result: UserAddress) -> Outcome {
+    let statistics = kernel_object::frame::statistics();
+    let info = Sysinfo {
+        uptime: (kernel_hal::Instant::now().as_nanos() / 1_000_000_000) as i64,
+        totalram: (statistics.total * kernel_hal::PAGE_SIZE) as u64,
+        freeram: (statistics.free * kernel_hal::PAGE_SIZE) as u64,
+        procs: linux_object::process::all_processes().len() as u16,
+        mem_unit: 1,
+        ..Sysinfo::default()
+    };
+    let memory = call.memory();
+    attempt(call, move || memory.write(result.get(), &info).map(|()| 0))
+}

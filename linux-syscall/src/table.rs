@@ -1,0 +1,169 @@
+//! The one table of syscalls: dispatch, strace, counters and `docs/syscalls.md` all read it.
+//!
+//! A row is `number name(argument: Type, ...) => handler, Support, "note"`. The macro makes of each row a plain `fn` that
+//! decodes the registers and calls the handler, and an entry that describes it. A handler is a plain function too; what
+//! it returns says whether the call is done ([`IntoOutcome`](crate::call::IntoOutcome)).
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use crate::argument::{Argument, Bits, Fd, FromRegister, Mode, OpenArgument, PathAddress, UserAddress};
+use crate::call::{Call, IntoOutcome, Outcome};
+use crate::{file, memory, mount, process, signal, system, time};
+use linux_abi::Errno;
+
+/// How much of what Linux does a row does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Support {
+    /// All of it.
+    Full,
+    /// Some; the note says what is missing. What is missing is refused with an error, never ignored.
+    Partial,
+}
+
+/// Prints a register as one kind of argument.
+pub type Printer = fn(usize, &mut core::fmt::Formatter<'_>) -> core::fmt::Result;
+
+/// One syscall.
+pub struct Row {
+    /// Its number.
+    pub number: usize,
+    /// Linux's name.
+    pub name: &'static str,
+    /// The names of its arguments, and how to print each.
+    pub arguments: &'static [(&'static str, Printer)],
+    /// How much is supported.
+    pub support: Support,
+    /// What is missing, or worth knowing.
+    pub note: &'static str,
+}
+
+/// One more than the largest number of the generic table.
+pub const NUMBERS: usize = 470;
+
+type Handler = fn(&mut Call<'_>) -> Outcome;
+
+macro_rules! syscall_table {
+    ($( $number:literal $name:ident ( $($argument:ident : $kind:ty),* ) => $handler:path, $support:ident, $note:literal; )*) => {
+        mod decode {
+            use super::*;
+            $(
+                #[inline(never)]
+                pub(super) fn $name(call: &mut Call<'_>) -> Outcome {
+                    #[allow(unused_mut, unused_variables, reason = "a row may have no arguments")]
+                    let mut registers = call.context.syscall_arguments().into_iter();
+                    $( let $argument = <$kind>::from_register(registers.next().unwrap_or(0)); )*
+                    $handler(call $(, $argument)*).into_outcome()
+                }
+            )*
+        }
+
+        /// Every row, in ascending order of numbers.
+        pub static ROWS: &[Row] = &[ $( Row {
+            number: $number,
+            name: stringify!($name),
+            arguments: &[ $( (stringify!($argument), <$kind as Argument>::print) ),* ],
+            support: Support::$support,
+            note: $note,
+        } ),* ];
+
+        static HANDLERS: [Handler; NUMBERS] = {
+            let mut handlers: [Handler; NUMBERS] = [unknown; NUMBERS];
+            $( handlers[$number] = decode::$name; )*
+            handlers
+        };
+    };
+}
+
+syscall_table! {
+    17 getcwd(buffer: UserAddress, size: usize) => file::getcwd, Full, "";
+    23 dup(fd: Fd) => file::dup, Full, "";
+    24 dup3(old: Fd, new: Fd, flags: OpenArgument) => file::dup3, Full, "";
+    25 fcntl(fd: Fd, command: i32, argument: usize) => file::fcntl, Partial, "descriptors and status flags";
+    29 ioctl(fd: Fd, request: u32, argument: UserAddress) => file::ioctl, Full, "what is known depends on the file";
+    40 mount(source: PathAddress, target: PathAddress, kind: PathAddress, flags: Bits, options: UserAddress) => mount::mount, Partial, "new mounts of filesystems without a device; options are not read";
+    48 faccessat(directory: Fd, path: PathAddress, mode: u32) => file::faccessat, Full, "";
+    49 chdir(path: PathAddress) => file::chdir, Full, "";
+    50 fchdir(fd: Fd) => file::fchdir, Full, "";
+    56 openat(directory: Fd, path: PathAddress, flags: OpenArgument, mode: Mode) => file::openat, Partial, "O_PATH and O_TMPFILE are refused";
+    57 close(fd: Fd) => file::close, Full, "";
+    61 getdents64(fd: Fd, buffer: UserAddress, count: u32) => file::getdents64, Full, "";
+    62 lseek(fd: Fd, offset: i64, whence: i32) => file::lseek, Partial, "SEEK_DATA and SEEK_HOLE are refused";
+    63 read(fd: Fd, buffer: UserAddress, count: usize) => file::read, Full, "";
+    64 write(fd: Fd, buffer: UserAddress, count: usize) => file::write, Full, "";
+    65 readv(fd: Fd, vectors: UserAddress, count: usize) => file::readv, Full, "";
+    66 writev(fd: Fd, vectors: UserAddress, count: usize) => file::writev, Full, "";
+    67 pread64(fd: Fd, buffer: UserAddress, count: usize, offset: i64) => file::pread64, Full, "";
+    68 pwrite64(fd: Fd, buffer: UserAddress, count: usize, offset: i64) => file::pwrite64, Full, "";
+    78 readlinkat(directory: Fd, path: PathAddress, buffer: UserAddress, size: i32) => file::readlinkat, Full, "";
+    79 newfstatat(directory: Fd, path: PathAddress, buffer: UserAddress, flags: u32) => file::newfstatat, Full, "";
+    80 fstat(fd: Fd, buffer: UserAddress) => file::fstat, Full, "";
+    81 sync() => mount::sync, Full, "";
+    93 exit(status: i32) => process::exit, Full, "";
+    94 exit_group(status: i32) => process::exit_group, Full, "";
+    96 set_tid_address(address: UserAddress) => process::set_tid_address, Full, "";
+    101 nanosleep(request: UserAddress, rest: UserAddress) => time::nanosleep, Full, "";
+    113 clock_gettime(clock: i32, result: UserAddress) => time::clock_gettime, Partial, "no CPU-time clocks";
+    114 clock_getres(clock: i32, result: UserAddress) => time::clock_getres, Partial, "no CPU-time clocks";
+    115 clock_nanosleep(clock: i32, flags: i32, request: UserAddress, rest: UserAddress) => time::clock_nanosleep, Partial, "no CPU-time clocks";
+    129 kill(process: i32, signal: i32) => signal::kill, Partial, "permissions are not checked";
+    131 tgkill(process: i32, thread: i32, signal: i32) => signal::tgkill, Partial, "permissions are not checked";
+    134 rt_sigaction(signal: i32, new: UserAddress, old: UserAddress, set_size: usize) => signal::rt_sigaction, Full, "";
+    135 rt_sigprocmask(how: i32, new: UserAddress, old: UserAddress, set_size: usize) => signal::rt_sigprocmask, Full, "";
+    142 reboot(magic: u32, magic2: u32, command: u32, argument: UserAddress) => system::reboot, Partial, "power off, halt and restart";
+    154 setpgid(process: i32, group: i32) => process::setpgid, Full, "";
+    155 getpgid(process: i32) => process::getpgid, Full, "";
+    156 getsid(process: i32) => process::getsid, Full, "";
+    157 setsid() => process::setsid, Full, "";
+    160 uname(result: UserAddress) => system::uname, Full, "";
+    161 sethostname(name: UserAddress, len: i32) => system::sethostname, Full, "";
+    166 umask(mask: Mode) => file::umask, Full, "";
+    169 gettimeofday(time: UserAddress, zone: UserAddress) => time::gettimeofday, Partial, "no time zone";
+    172 getpid() => process::getpid, Full, "";
+    173 getppid() => process::getppid, Full, "";
+    174 getuid() => process::getuid, Full, "";
+    175 geteuid() => process::geteuid, Full, "";
+    176 getgid() => process::getgid, Full, "";
+    177 getegid() => process::getegid, Full, "";
+    178 gettid() => process::gettid, Full, "";
+    179 sysinfo(result: UserAddress) => system::sysinfo, Partial, "load averages are zero";
+    214 brk(end: UserAddress) => memory::brk, Full, "";
+    215 munmap(address: UserAddress, len: usize) => memory::munmap, Full, "";
+    220 clone(flags: Bits, stack: UserAddress, parent_id: UserAddress, thread_pointer: usize, child_id: UserAddress) => process::clone, Partial, "no namespaces, no pidfd, no ptrace";
+    221 execve(path: PathAddress, arguments: UserAddress, environment: UserAddress) => process::execve, Partial, "set-id bits are ignored";
+    222 mmap(address: UserAddress, len: usize, protection: u32, flags: Bits, fd: Fd, offset: usize) => memory::mmap, Partial, "no huge pages, no locking";
+    226 mprotect(address: UserAddress, len: usize, protection: u32) => memory::mprotect, Full, "";
+    260 wait4(process: i32, status: UserAddress, options: u32, usage: UserAddress) => process::wait4, Partial, "no resource usage";
+    261 prlimit64(process: i32, resource: u32, new: UserAddress, old: UserAddress) => system::prlimit64, Partial, "limits can be read";
+    278 getrandom(buffer: UserAddress, count: usize, flags: u32) => system::getrandom, Full, "";
+    291 statx(directory: Fd, path: PathAddress, flags: u32, mask: u32, buffer: UserAddress) => file::statx, Full, "";
+    439 faccessat2(directory: Fd, path: PathAddress, mode: u32, flags: u32) => file::faccessat2, Full, "";
+}
+
+/// How often each number was called; the last counts all that are beyond the table.
+static COUNTS: [AtomicU64; NUMBERS + 1] = [const { AtomicU64::new(0) }; NUMBERS + 1];
+
+/// How often a number was called.
+pub fn count(number: usize) -> u64 {
+    COUNTS[number.min(NUMBERS)].load(Ordering::Relaxed)
+}
+
+/// The row of a number.
+pub fn row(number: usize) -> Option<&'static Row> {
+    ROWS.binary_search_by_key(&number, |row| row.number).ok().map(|index| &ROWS[index])
+}
+
+fn unknown(call: &mut Call<'_>) -> Outcome {
+    log::debug!("unknown syscall {} by {}", call.context.syscall_number(), call.thread.id());
+    Err::<usize, _>(Errno::ENOSYS).into_outcome()
+}
+
+/// Answers the syscall that the registers ask for.
+#[inline]
+pub fn dispatch(call: &mut Call<'_>) -> Outcome {
+    let number = call.context.syscall_number();
+    COUNTS[number.min(NUMBERS)].fetch_add(1, Ordering::Relaxed);
+    match HANDLERS.get(number) {
+        Some(handler) => handler(call),
+        None => unknown(call),
+    }
+}

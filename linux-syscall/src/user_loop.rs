@@ -1,0 +1,213 @@
+//! A user thread: one future.
+//!
+//! Its loop: do what is pending, enter user mode, look at the trap, answer it, repeat. While the future waits it owns no
+//! kernel stack; its registers are in it.
+
+use alloc::sync::Arc;
+use core::future::poll_fn;
+use core::task::Poll;
+
+use executor::TaskOptions;
+use kernel_hal::{PageFault, TrapCause, UserContext, VirtAddr, interrupt};
+use kernel_object::address_space::{AddressSpace, FaultOutcome, FaultResult};
+use linux_abi::signal::Signal;
+use linux_object::obstacle::complete;
+use linux_object::process::{StartedThread, end_thread};
+use linux_object::thread::{Resources, Thread};
+use linux_object::user_buffer::UserMemory;
+
+use crate::call::{Call, Completion, Outcome, SlowCall, encode_error};
+use crate::{signal, strace, table};
+
+/// The most that a thread's future may occupy: ten thousand waiting threads cost so much each.
+const MOST_FUTURE_BYTES: usize = 1024;
+
+/// Runs a thread on the executor. Boot registers this with `linux-object`, which makes threads.
+pub fn spawn(started: StartedThread) {
+    let user = UserThread {
+        thread: started.thread,
+        resources: started.resources,
+        context: started.context,
+        restart_argument: None,
+    };
+    spawn_small(run(user, started.set_child_id));
+}
+
+/// Spawns a future of which the compiler has checked that it is small enough.
+fn spawn_small<F: Future<Output = ()> + Send + 'static>(future: F) {
+    const { assert!(size_of::<F>() <= MOST_FUTURE_BYTES) };
+    executor::spawn(TaskOptions::new("user"), future).detach();
+}
+
+/// The thread's whole life.
+#[expect(
+    clippy::manual_async_fn,
+    reason = "an `async fn` keeps the registers twice: as argument and as local"
+)]
+fn run(mut user: UserThread, set_child_id: usize) -> impl Future<Output = ()> {
+    async move {
+        user.begin(set_child_id).await;
+        while signal::handle_work(&mut user) {
+            match user.enter() {
+                TrapCause::Syscall => {
+                    if let Some(slow) = user.syscall() {
+                        user.wait(slow).await;
+                    }
+                }
+                TrapCause::Interrupt => {}
+                TrapCause::PageFault(fault) => user.page_fault(fault).await,
+                trap => user.fail(trap),
+            }
+            if executor::need_resched() {
+                user.context.save_float();
+                executor::reschedule().await;
+            }
+        }
+        user.leave().await;
+    }
+}
+
+/// What a thread has for itself.
+pub(crate) struct UserThread {
+    pub(crate) thread: Arc<Thread>,
+    pub(crate) resources: Resources,
+    pub(crate) context: UserContext,
+    /// The first argument of an interrupted call, which its result would overwrite: set while the call is to be made
+    /// again.
+    pub(crate) restart_argument: Option<usize>,
+}
+
+impl UserThread {
+    async fn begin(&mut self, set_child_id: usize) {
+        poll_fn(|context| {
+            self.thread.set_waker(context.waker());
+            Poll::Ready(())
+        })
+        .await;
+        if set_child_id != 0 {
+            let memory = UserMemory::new(self.resources.address_space.clone());
+            let id = self.thread.id();
+            // Linux ignores a bad address here, too.
+            let _ = complete(|| memory.write(VirtAddr::new(set_child_id), &id)).await;
+        }
+    }
+
+    /// Runs the program until something happens. Work that comes after the last look raises an interrupt, which is
+    /// taken as soon as user mode is entered.
+    #[inline]
+    fn enter(&mut self) -> TrapCause {
+        interrupt::disable();
+        if !self.thread.work().is_empty() || executor::need_resched() {
+            interrupt::enable();
+            return TrapCause::Interrupt;
+        }
+        self.resources.address_space.activate();
+        let trap = self.context.run();
+        executor::note_progress();
+        interrupt::enable();
+        trap
+    }
+
+    /// Answers a syscall, or says what has to be waited for.
+    #[inline]
+    fn syscall(&mut self) -> Option<SlowCall> {
+        self.context.skip_syscall_instruction();
+        let first_argument = self.context.registers[UserContext::A0];
+        let mut call = Call { thread: &self.thread, resources: &self.resources, context: &mut self.context };
+        let outcome =
+            if strace::is_enabled() { strace::dispatch(&mut call) } else { table::dispatch(&mut call) };
+        match outcome {
+            Outcome::Done(value) => self.context.set_syscall_result(value),
+            Outcome::KeepRegisters => {}
+            Outcome::Wait(slow) => {
+                self.restart_argument = Some(first_argument);
+                return Some(slow);
+            }
+        }
+        None
+    }
+
+    /// Waits for a syscall's slow path.
+    async fn wait(&mut self, slow: SlowCall) {
+        self.context.save_float();
+        let completion = slow.await;
+        let first_argument = self.restart_argument.take();
+        if strace::is_enabled() {
+            strace::print_completion(&self.thread, &completion);
+        }
+        match completion {
+            Completion::Value(value) => self.context.set_syscall_result(value),
+            Completion::Error(errno) => self.context.set_syscall_result(encode_error(errno)),
+            Completion::Interrupted => self.restart_argument = first_argument,
+            Completion::Program(program) => {
+                self.context = program.context;
+                self.resources = program.resources;
+            }
+        }
+    }
+
+    async fn page_fault(&mut self, fault: PageFault) {
+        let result = match self.resources.address_space.fault(fault) {
+            FaultOutcome::Ready(result) => result,
+            FaultOutcome::NeedsLoad(_) => {
+                self.context.save_float();
+                self.resources.address_space.fault_in(fault).await
+            }
+        };
+        match result {
+            FaultResult::Resolved => {}
+            FaultResult::NotMapped | FaultResult::NotPermitted => self.force(Signal::SIGSEGV),
+            FaultResult::BusError => self.force(Signal::SIGBUS),
+            FaultResult::OutOfMemory => {
+                log::warn!("out of memory: process {} is killed", self.thread.process().id());
+                self.force(Signal::SIGKILL);
+            }
+        }
+    }
+
+    /// A trap that the program brought upon itself.
+    fn fail(&mut self, trap: TrapCause) {
+        let signal = match trap {
+            TrapCause::IllegalInstruction { .. } => Signal::SIGILL,
+            TrapCause::Breakpoint => Signal::SIGTRAP,
+            TrapCause::Misaligned(_) | TrapCause::BusError(_) => Signal::SIGBUS,
+            _ => Signal::SIGSEGV,
+        };
+        self.force(signal);
+    }
+
+    /// Sends the thread a signal that it cannot escape by blocking or ignoring it.
+    fn force(&mut self, signal: Signal) {
+        log::debug!(
+            "process {}: {:?} at {:#x}",
+            self.thread.process().id(),
+            signal.name(),
+            self.context.program_counter
+        );
+        linux_object::signal::force(&self.thread, signal);
+    }
+
+    /// The thread's end: its number in memory is zeroed, and it lets go of everything that it shares.
+    async fn leave(&mut self) {
+        self.context.save_float();
+        let clear = self.thread.clear_child_id();
+        let shares_memory = Arc::strong_count(&self.resources.address_space) > OWN_REFERENCES;
+        if clear != 0 && shares_memory {
+            let memory = UserMemory::new(self.resources.address_space.clone());
+            // Nobody is left who could be told of a bad address.
+            let _ = complete(|| memory.write(VirtAddr::new(clear), &0u32)).await;
+        }
+        if Arc::strong_count(&self.resources.files) <= OWN_REFERENCES {
+            drop(self.resources.files.close_all());
+        }
+        AddressSpace::deactivate();
+        if !shares_memory {
+            self.resources.address_space.clear();
+        }
+        self.thread.release_memory();
+        end_thread(&self.thread);
+    }
+}
+
+/// References to a resource that are the thread's own: in its future and in what others see of it.
+const OWN_REFERENCES: usize = 2;

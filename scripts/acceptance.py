@@ -1,0 +1,164 @@
+#!/usr/bin/env python3
+"""The long and the measured checks; what `make acceptance` runs after set-up and a build.
+
+    acceptance.py [--list] [--again] [ID ...]
+
+Each line of LINES is a command that must succeed within its time limit and, where it has a bound,
+print `measured: NUMBER` within that bound. Results are kept in target/acceptance.json by commit: a run
+that was interrupted goes on where it stopped, and lines that are recorded for this commit are not run
+again unless --again or their id says so. With uncommitted changes nothing is reused. The latest
+result of each line is written to docs/acceptance.md, with its commit and its command, so that anybody
+can repeat it.
+"""
+
+import argparse
+import dataclasses
+import json
+import re
+import signal
+import os
+import subprocess
+import time
+
+from environment import PROJECT, TARGET, Failure, cargo_environment, main
+
+STATE = TARGET / "acceptance.json"
+DOCUMENT = PROJECT / "docs" / "acceptance.md"
+MEASURED = re.compile(r"^measured: ([0-9.]+)", re.MULTILINE)
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """One promise and how it is checked."""
+
+    id: str
+    description: str
+    command: str
+    at_most: float | None = None
+    unit: str = ""
+    limit_seconds: int = 900
+
+
+LINES = [
+    Line("run-again", "`make run` the second time reaches its prompt", "scripts/measure.py prompt", 15, "s"),
+    Line("boot-matrix", "harts 1, 2, 4, 8 and memory 128 MiB, 1 GiB, 8 GiB run the busybox script and power off",
+         "scripts/boottest.py --harts 1,2,4,8 --memory 128M,1G,8G --kind cases busybox init"),
+    Line("boot-linux", "the same guest tests pass on Debian's Linux", "scripts/boottest.py --linux --harts 1,2,4"),
+    Line("getppid", "getppid from a guest program, in total", "scripts/count.py getppid --print getppid:total", 200,
+         "instructions"),
+    Line("tests", "`make test` on a tree that is set up", "scripts/measure.py seconds make test", 1200, "s", 2400),
+]
+
+
+def commit():
+    """The commit that is checked out, with a plus sign if the tree differs from it."""
+    def git(*arguments):
+        return subprocess.run(["git", *arguments], cwd=PROJECT, capture_output=True, text=True, check=True).stdout
+
+    changed = [line for line in git("status", "--porcelain").splitlines() if not line.endswith("docs/acceptance.md")]
+    return git("rev-parse", "--short=12", "HEAD").strip() + ("+" if changed else "")
+
+
+def run(line):
+    """Runs one line; returns (passed, what to write down)."""
+    log = TARGET / "log" / f"acceptance-{line.id}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with open(log, "wb") as output:
+        process = subprocess.Popen(["bash", "-c", line.command], cwd=PROJECT, env=cargo_environment(), stdout=output,
+                                   stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True)
+        try:
+            status = process.wait(line.limit_seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            return False, f"not over after {line.limit_seconds} s"
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            raise
+    if status != 0:
+        return False, f"exit status {status}, see {log.relative_to(PROJECT)}"
+    if line.at_most is None:
+        return True, "passes"
+    found = MEASURED.findall(log.read_text(errors="replace"))
+    if not found:
+        return False, "the command printed no `measured: NUMBER`"
+    value = float(found[-1])
+    return value <= line.at_most, f"{value:g} {line.unit}".strip()
+
+
+def bound(line):
+    """The bound as text."""
+    return "must pass" if line.at_most is None else f"at most {line.at_most:g} {line.unit}".strip()
+
+
+def recorded_rows():
+    """The rows of the document as it is, by id: lines that were checked at other commits stay."""
+    rows = {}
+    if DOCUMENT.exists():
+        for text in DOCUMENT.read_text().splitlines():
+            cells = [cell.strip() for cell in text.strip().strip("|").split("|")]
+            if len(cells) == 6 and re.fullmatch(r"[a-z0-9-]+", cells[0]) and cells[0] != "id":
+                rows[cells[0]] = text
+    return rows
+
+
+def write_document(state, at):
+    """docs/acceptance.md: for each line its latest result."""
+    rows = recorded_rows()
+    for line in LINES:
+        entry = state.get(at, {}).get(line.id)
+        if entry:
+            verdict = entry["result"] if entry["passed"] else f"**fails**: {entry['result']}"
+            rows[line.id] = f"| {line.id} | {line.description} | {bound(line)} | {verdict} | `{at}` | `{line.command}` |"
+    text = ["# Acceptance", "",
+            "Written by `make acceptance`: the long and the measured checks, each with the commit it was last run at.",
+            "A plus sign after the commit means that the tree had changes.", "",
+            "| id | what | bound | result | commit | command |", "|---|---|---|---|---|---|"]
+    text += [rows[line.id] for line in LINES if line.id in rows]
+    DOCUMENT.write_text("\n".join(text) + "\n")
+
+
+def _main():
+    parser = argparse.ArgumentParser(description="Run the long and the measured checks.")
+    parser.add_argument("--list", action="store_true", help="print the lines and do nothing")
+    parser.add_argument("--again", action="store_true", help="run lines that are recorded for this commit, too")
+    parser.add_argument("ids", nargs="*", help="only these lines, whether recorded or not")
+    options = parser.parse_args()
+    unknown = set(options.ids) - {line.id for line in LINES}
+    if unknown:
+        raise Failure(f"no such line: {', '.join(sorted(unknown))}")
+    if options.list:
+        for line in LINES:
+            print(f"{line.id:<16} {bound(line):<28} {line.command}")
+        return 0
+    at = commit()
+    state = json.loads(STATE.read_text()) if STATE.exists() else {}
+    if at.endswith("+") or options.again:
+        state.pop(at, None)
+    passed = failed = 0
+    for line in LINES:
+        if options.ids and line.id not in options.ids:
+            continue
+        entry = state.get(at, {}).get(line.id)
+        note = "recorded"
+        if entry is None or options.ids:
+            print(f"{line.id:<16} ...", end="", flush=True)
+            started = time.monotonic()
+            success, result = run(line)
+            entry = {"passed": success, "result": result}
+            state.setdefault(at, {})[line.id] = entry
+            STATE.parent.mkdir(parents=True, exist_ok=True)
+            STATE.write_text(json.dumps(state, indent=1) + "\n")
+            write_document(state, at)
+            note = f"{time.monotonic() - started:.0f} s"
+        print(f"\r{line.id:<16} {'ok' if entry['passed'] else 'FAILED':<7} {entry['result']} ({bound(line)}; {note})",
+              flush=True)
+        passed += entry["passed"]
+        failed += not entry["passed"]
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    main(_main)

@@ -1,0 +1,161 @@
+//! From the initial RAM disk to the first instruction of the first program.
+
+use alloc::string::ToString;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use executor::TaskOptions;
+use kernel_hal::command_line::{CommandLine, ForInit};
+use kernel_hal::machine;
+use kernel_object::address_space::{AddressSpace, Layout, Limits};
+use linux_abi::Errno;
+use linux_abi::file::OpenFlags;
+use linux_abi::stat::DeviceNumber;
+use linux_object::file::{FileTable, NullDevice, OpenFile, ZeroDevice, open};
+use linux_object::namespace::{self, PathContext};
+use linux_object::process::execute::{ProgramRequest, execute};
+use linux_object::process::{first_process, set_thread_spawner, start_first_thread};
+use linux_object::thread::Resources;
+use linux_object::{clock, console, device_files as devices, procfs, sysfs};
+use rcore_fs::initramfs;
+use rcore_fs::tmpfs::{Tmpfs, TmpfsOptions};
+
+use crate::{command_line, machine_description};
+
+const MEMORY_DEVICES: u32 = 1;
+const NULL: u32 = 3;
+const ZERO: u32 = 5;
+const TERMINAL_DEVICES: u32 = 5;
+const CONSOLE: u32 = 1;
+const ROOT_PERMISSIONS: u32 = 0o755;
+
+/// Programs that are tried if the command line names none, as on Linux.
+const DEFAULT_PROGRAMS: [&str; 4] = ["/sbin/init", "/etc/init", "/bin/init", "/bin/sh"];
+
+/// Starts the task that starts the first program.
+pub fn start() {
+    set_thread_spawner(linux_syscall::user_loop::spawn);
+    linux_syscall::strace::set_enabled(command_line().has("strace"));
+    register_devices();
+    register_file_systems();
+    executor::spawn(TaskOptions::new("boot"), async {
+        if let Err(failure) = run_first_program().await {
+            panic!("{failure}");
+        }
+    })
+    .detach();
+}
+
+fn register_devices() {
+    open::register_character_devices(MEMORY_DEVICES, |device| match device.minor() {
+        NULL => Ok(Arc::new(NullDevice)),
+        ZERO => Ok(Arc::new(ZeroDevice)),
+        _ => Err(Errno::ENXIO),
+    });
+    open::register_character_devices(TERMINAL_DEVICES, |device| match device.minor() {
+        CONSOLE => console::open(),
+        _ => Err(Errno::ENXIO),
+    });
+    devices::add_character_device("null", DeviceNumber::new(MEMORY_DEVICES, NULL), 0o666);
+    devices::add_character_device("zero", DeviceNumber::new(MEMORY_DEVICES, ZERO), 0o666);
+    devices::add_character_device("console", DeviceNumber::new(TERMINAL_DEVICES, CONSOLE), 0o600);
+}
+
+fn register_file_systems() {
+    namespace::register("proc", procfs::file_system);
+    namespace::register("sysfs", sysfs::file_system);
+    namespace::register("devtmpfs", devices::file_system);
+    namespace::register("tmpfs", || Ok(Tmpfs::new(clock::time_stamp, &TmpfsOptions::default())?));
+}
+
+/// Why there is no first program.
+enum Failure {
+    NoMemory,
+    NoInitialFiles,
+    BadInitialFiles(initramfs::ArchiveError),
+    NoProgram(alloc::string::String, Errno),
+}
+
+impl core::fmt::Display for Failure {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::NoMemory => f.write_str("no memory for the first program"),
+            Self::NoInitialFiles => f.write_str("there is no initramfs to start from: pass one with -initrd"),
+            Self::BadInitialFiles(error) => write!(f, "initramfs: {error}"),
+            Self::NoProgram(name, errno) => write!(f, "cannot run {name} as the first program: {errno}"),
+        }
+    }
+}
+
+async fn run_first_program() -> Result<(), Failure> {
+    let options = TmpfsOptions { permissions: ROOT_PERMISSIONS, ..TmpfsOptions::default() };
+    let root = Tmpfs::new(clock::time_stamp, &options).map_err(|_| Failure::NoMemory)?;
+    let root = namespace::attach(root, None);
+    let ramdisk = machine_description().chosen.initial_ramdisk.ok_or(Failure::NoInitialFiles)?;
+    // SAFETY: boot kept the ramdisk's memory away from the frame allocator, so nobody writes it.
+    let image = unsafe { machine::physical_slice(ramdisk.start..ramdisk.end()) };
+    let summary = initramfs::unpack(image, root.inode()).await.map_err(Failure::BadInitialFiles)?;
+    log::info!("initramfs: {} files, {} KiB", summary.entries, summary.data_bytes >> 10);
+
+    let space = AddressSpace::new(Layout::default(), Limits::USUAL).map_err(|_| Failure::NoMemory)?;
+    let resources = Resources {
+        address_space: space,
+        files: Arc::new(FileTable::default()),
+        paths: Arc::new(PathContext::new(root)),
+        signal_actions: Arc::default(),
+    };
+    open_console(&resources);
+    let thread = first_process(resources.clone()).map_err(|_| Failure::NoMemory)?;
+    let command_line = command_line();
+    let (arguments, environment) = words_for_init(&command_line);
+    let named = command_line.ramdisk_init().unwrap_or("/init");
+    let mut last_error = Errno::ENOENT;
+    for program in core::iter::once(named).chain(DEFAULT_PROGRAMS) {
+        let mut all_arguments = alloc::vec![program.as_bytes().to_vec()];
+        all_arguments.extend(arguments.iter().cloned());
+        let request = ProgramRequest {
+            path: program.as_bytes().to_vec(),
+            arguments: all_arguments,
+            environment: environment.clone(),
+        };
+        match execute(&thread, &resources, request).await {
+            Ok(program) => {
+                log::info!("first program: {named}");
+                start_first_thread(thread, program.resources, program.context);
+                return Ok(());
+            }
+            Err(errno) => last_error = errno,
+        }
+        if command_line.ramdisk_init().is_some() {
+            break;
+        }
+    }
+    Err(Failure::NoProgram(named.into(), last_error))
+}
+
+fn words_for_init(command_line: &CommandLine<'_>) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
+    let mut arguments = Vec::new();
+    let mut environment = alloc::vec![b"HOME=/".to_vec(), b"TERM=linux".to_vec()];
+    for word in command_line.for_init() {
+        match word {
+            ForInit::Argument(word) => arguments.push(word.to_string().into_bytes()),
+            ForInit::Environment(word) => environment.push(word.to_string().into_bytes()),
+        }
+    }
+    (arguments, environment)
+}
+
+/// Descriptors 0, 1 and 2.
+fn open_console(resources: &Resources) {
+    match console::open() {
+        Ok(file) => {
+            let opening = OpenFile::new(file, None, OpenFlags::RDWR);
+            for _ in 0..3 {
+                if resources.files.insert(opening.clone(), 0, false).is_err() {
+                    return;
+                }
+            }
+        }
+        Err(errno) => log::warn!("the first program has no console: {errno}"),
+    }
+}
