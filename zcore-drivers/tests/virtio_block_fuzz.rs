@@ -140,7 +140,7 @@ fn soak_with_disorder_errors_and_cancellation() {
     let faults = DiskFaults { reorder: true, error_per_million: 20_000, short_per_million: 10_000 };
     let allocator = host::use_private(512);
     for seed in 0..if cfg!(miri) { 1 } else { 12 } {
-        let features = DiskModel::ALL_FEATURES & !(seed % 2 << 28) & !(seed / 2 % 2 << 29);
+        let features = DiskModel::ALL_FEATURES & !((seed % 2) << 28) & !((seed / 2 % 2) << 29);
         soak(allocator, seed, features, faults);
     }
 }
@@ -203,7 +203,7 @@ fn submit(disk: &VirtioBlock<ModelTransport>, random: &mut SeededRandom) -> Resu
 /// twice, or let go of memory that the device was not done with by its own word.
 fn hostile(allocator: &FrameAllocator, seed: u64) {
     let mut random = SeededRandom::new(seed);
-    let features = DiskModel::ALL_FEATURES & !(seed % 2 << 28) & !(seed / 2 % 2 << 29);
+    let features = DiskModel::ALL_FEATURES & !((seed % 2) << 28) & !((seed / 2 % 2) << 29);
     let mut model = DiskModel::new(SECTORS, features, 32, seed);
     let disk = VirtioBlock::new(model.transport()).unwrap();
     let free_at_first = allocator.statistics().free;
