@@ -73,6 +73,13 @@ pub fn configure(description: &MachineDescription) -> bool {
     }
     if let Some(plic) = &description.plic {
         plic::initialize(plic.registers.start);
+        // SAFETY: written in `begin`.
+        let boot_hardware_id = unsafe { (*hart::local()).hardware_id };
+        // Drivers route their lines to this hart before the others are started.
+        if let Some(context) = plic.supervisor_context(boot_hardware_id) {
+            plic::set_context(HartId::BOOT, context as u32);
+            plic::open(HartId::BOOT);
+        }
     }
     let has_stimecmp = description.usable_harts().all(|hart| hart.has_sstc());
     time::initialize(u64::from(description.timebase_frequency_hz), has_stimecmp)
