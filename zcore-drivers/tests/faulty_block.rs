@@ -2,17 +2,16 @@
 
 mod common;
 
-use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use common::{Wakes, frame_of, poll_with, whole};
+use common::{Pending, Wakes, frame_of, poll_with, start_read, whole};
 use kernel_hal::Instant;
 use kernel_hal::host::VirtualTime;
 use kernel_object::frame::{SharedFrame, host};
 use zcore_drivers::InterruptHandler;
-use zcore_drivers::block::{BlockDevice, BlockError, BlockOperation, FaultPlan, FaultyBlock, TimerHook};
+use zcore_drivers::block::{BlockDevice, BlockError, FaultPlan, FaultyBlock, TimerHook};
 use zcore_drivers::model::{DiskModel, ModelTransport};
 use zcore_drivers::virtio::block::VirtioBlock;
 
@@ -59,8 +58,8 @@ fn rig(plan: &str) -> Rig {
 fn read_all(rig: &mut Rig, time: &VirtualTime, count: usize) -> Vec<(Result<(), BlockError>, Instant)> {
     let device: &dyn BlockDevice = &rig.faulty;
     let frames: Vec<SharedFrame> = (0..count).map(|_| frame_of(1)).collect();
-    let mut reads: Vec<Pin<Box<BlockOperation<'_>>>> =
-        frames.iter().map(|frame| Box::pin(device.read(0, whole(frame)))).collect();
+    let mut reads: Vec<Pending<'_>> =
+        frames.iter().map(|frame| start_read(device, 0, whole(frame))).collect();
     let mut results = vec![None; count];
     let (_wakes, waker) = Wakes::new();
     loop {
@@ -128,7 +127,7 @@ fn a_cancelled_request_leaves_nothing_behind() {
     let device: &dyn BlockDevice = &rig.faulty;
     let frame = frame_of(0);
     let (_wakes, waker) = Wakes::new();
-    let mut read = Box::pin(device.read(0, whole(&frame)));
+    let mut read = start_read(device, 0, whole(&frame));
     assert!(poll_with(read.as_mut(), &waker).is_pending());
     rig.model.answer_all();
     rig.disk.handle_interrupt();

@@ -2,9 +2,7 @@
 
 mod common;
 
-use std::pin::pin;
-
-use common::{frame_of, poll_once, ready, whole};
+use common::{frame_of, poll_once, ready, start_read, whole};
 use kernel_hal::PhysAddr;
 use kernel_hal::machine_description::{Region, VirtioMmio};
 use kernel_object::frame::host;
@@ -78,7 +76,7 @@ fn devices_get_drivers_lines_and_names_in_the_order_of_the_slots() {
     // The line leads to the disk.
     let device: &dyn BlockDevice = &*found.disks[0].device;
     let frame = frame_of(1);
-    let mut read = pin!(device.read(0, whole(&frame)));
+    let mut read = start_read(device, 0, whole(&frame));
     assert!(poll_once(read.as_mut()).is_pending());
     first.answer_all();
     registry.dispatch(8);

@@ -2,14 +2,13 @@
 
 mod common;
 
-use std::pin::Pin;
 use std::task::Poll;
 
-use common::{Wakes, frame_of, is_full_of, iterations, poll_with, whole};
+use common::{Pending, Wakes, frame_of, is_full_of, iterations, poll_with, start_read, start_write, whole};
 use kernel_object::frame::{FrameAllocator, FrameKind, SharedFrame, host};
 use zcore_drivers::InterruptHandler;
 use zcore_drivers::block::{
-    BlockDevice, BlockError, BlockOperation, BlockRequest, Operation, Segment, Segments, SubmitError, Ticket,
+    BlockDevice, BlockError, BlockRequest, Operation, Segment, Segments, SubmitError, Ticket,
 };
 use zcore_drivers::model::{DiskFaults, DiskModel, ModelTransport};
 use zcore_drivers::random::SeededRandom;
@@ -18,8 +17,8 @@ use zcore_drivers::virtio::block::VirtioBlock;
 const PAGES: usize = 64;
 const SECTORS: usize = PAGES * 8;
 
-struct Pending<'d> {
-    future: Pin<Box<BlockOperation<'d>>>,
+struct Outstanding<'d> {
+    future: Pending<'d>,
     page: usize,
     frame: SharedFrame,
     /// What a write writes.
@@ -40,7 +39,7 @@ fn soak(allocator: &FrameAllocator, seed: u64, features: u64, faults: DiskFaults
     let mut possible: Vec<Vec<u8>> = vec![vec![0]; PAGES];
     // Pages of which nothing can be said: a cancelled write may be carried out at any later time.
     let mut unknown = [false; PAGES];
-    let mut pending: Vec<Pending<'_>> = Vec::new();
+    let mut pending: Vec<Outstanding<'_>> = Vec::new();
     // Frames that were allocated after a cancellation: the device must not touch them.
     let mut bystanders: Vec<SharedFrame> = Vec::new();
     let (mut errors_seen, mut cancelled) = (0, 0);
@@ -56,16 +55,15 @@ fn soak(allocator: &FrameAllocator, seed: u64, features: u64, faults: DiskFaults
                 let written = (random.below(2) == 0).then_some(random.next_u64() as u8);
                 let frame = frame_of(written.unwrap_or(0xa5));
                 let sector = page as u64 * 8;
-                let operation = match written {
-                    Some(_) => device.write(sector, whole(&frame)),
-                    None => device.read(sector, whole(&frame)),
+                let mut future = match written {
+                    Some(_) => start_write(device, sector, whole(&frame)),
+                    None => start_read(device, sector, whole(&frame)),
                 };
-                let mut future = Box::pin(operation);
                 assert!(poll_with(future.as_mut(), &waker).is_pending());
                 if let Some(byte) = written {
                     possible[page].push(byte);
                 }
-                pending.push(Pending { future, page, frame, written });
+                pending.push(Outstanding { future, page, frame, written });
             }
             3 if !pending.is_empty() && random.below(3) == 0 => {
                 let victim = pending.swap_remove(random.below(pending.len()));
@@ -97,7 +95,7 @@ fn soak(allocator: &FrameAllocator, seed: u64, features: u64, faults: DiskFaults
                         index += 1;
                         continue;
                     };
-                    let Pending { page, frame, written, .. } = pending.swap_remove(index);
+                    let Outstanding { page, frame, written, .. } = pending.swap_remove(index);
                     assert!(!frame.is_pinned(), "seed {seed}: answered, but still pinned");
                     match (result, written) {
                         (Ok(()), Some(byte)) => possible[page] = vec![byte],
@@ -159,7 +157,7 @@ fn one_percent_of_errors_surface_once_each() {
         let mut reads: Vec<_> = (0..100u64)
             .map(|page| {
                 let frame = frame_of(1);
-                (Box::pin(device.read(page % 64 * 8, whole(&frame))), frame)
+                (start_read(device, page % 64 * 8, whole(&frame)), frame)
             })
             .collect();
         for (read, _) in &mut reads {
@@ -195,8 +193,8 @@ fn submit(disk: &VirtioBlock<ModelTransport>, random: &mut SeededRandom) -> Resu
     for _ in 0..=random.below(4) {
         segments.push(Segment::new(frame.pin(), 512 * random.below(8), 512)).expect("room");
     }
-    let mut request = BlockRequest { operation: Operation::Read, sector: 0, segments };
-    disk.submit(&mut request, None).map(|ticket| Hostage { ticket, frame })
+    let request = BlockRequest { operation: Operation::Read, sector: 0 };
+    disk.submit(request, &mut segments, None).map(|ticket| Hostage { ticket, frame })
 }
 
 /// A device that returns whatever heads and lengths it likes. It must not make the driver panic, hang, answer a request
@@ -291,7 +289,7 @@ fn a_ring_that_makes_no_sense_ends_all_requests_once_and_keeps_their_memory() {
     let device: &dyn BlockDevice = &disk;
     let frames: Vec<SharedFrame> = (0..100).map(|_| frame_of(0)).collect();
     let (wakes, waker) = Wakes::new();
-    let mut reads: Vec<_> = frames.iter().map(|frame| Box::pin(device.read(0, whole(frame)))).collect();
+    let mut reads: Vec<_> = frames.iter().map(|frame| start_read(device, 0, whole(frame))).collect();
     assert!(reads.iter_mut().all(|read| poll_with(read.as_mut(), &waker).is_pending()));
     model.device.jump_used_index(0, 101);
     disk.handle_interrupt();
@@ -301,7 +299,7 @@ fn a_ring_that_makes_no_sense_ends_all_requests_once_and_keeps_their_memory() {
     }
     drop(reads);
     assert!(frames.iter().all(SharedFrame::is_pinned), "the device may still write");
-    let mut late = Box::pin(device.read(0, whole(&frames[0])));
+    let mut late = start_read(device, 0, whole(&frames[0]));
     assert_eq!(poll_with(late.as_mut(), &waker), Poll::Ready(Err(BlockError::Broken)));
     drop(late);
     drop(disk);
@@ -317,7 +315,7 @@ fn a_success_that_wrote_too_little_is_no_success() {
     let device: &dyn BlockDevice = &disk;
     let frame = frame_of(0);
     let (_wakes, waker) = Wakes::new();
-    let mut read = Box::pin(device.read(0, whole(&frame)));
+    let mut read = start_read(device, 0, whole(&frame));
     assert!(poll_with(read.as_mut(), &waker).is_pending());
     model.answer_all();
     disk.handle_interrupt();
@@ -332,7 +330,7 @@ fn an_answer_that_is_repeated_does_not_count() {
     let device: &dyn BlockDevice = &disk;
     let (first, second) = (frame_of(1), frame_of(2));
     let (_wakes, waker) = Wakes::new();
-    let mut reads = [&first, &second].map(|frame| Box::pin(device.read(0, whole(frame))));
+    let mut reads = [&first, &second].map(|frame| start_read(device, 0, whole(frame)));
     assert!(reads.iter_mut().all(|read| poll_with(read.as_mut(), &waker).is_pending()));
     model.take_offers();
     let head = model.taken()[0].head;
