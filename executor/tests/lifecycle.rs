@@ -297,7 +297,7 @@ fn the_watchdog_reports_a_long_poll_once_and_spares_who_makes_progress() {
     spawn(TaskOptions::new("user loop"), async {
         for _ in 0..100 {
             consume(MILLISECOND);
-            executor::note_progress();
+            executor::checkpoint();
         }
     })
     .detach();
