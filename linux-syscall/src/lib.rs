@@ -14,8 +14,10 @@ mod argument;
 mod file;
 mod memory;
 mod mount;
+mod poll;
 mod process;
 mod signal;
+mod signal_frame;
 mod system;
 mod time;
 

@@ -11,9 +11,13 @@ use executor::TaskOptions;
 use kernel_hal::{PageFault, TrapCause, UserContext, VirtAddr, interrupt};
 use kernel_object::address_space::{AddressSpace, FaultOutcome, FaultResult};
 use linux_abi::signal::Signal;
+use linux_abi::signal_info::{
+    BUS_ADRALN, BUS_ADRERR, BUS_OBJERR, ILL_ILLOPC, SEGV_ACCERR, SEGV_MAPERR, SignalInfo, TRAP_BRKPT,
+};
 use linux_object::obstacle::complete;
 use linux_object::process::{StartedThread, end_thread};
-use linux_object::thread::{Resources, Thread};
+use linux_object::signal::killed_by;
+use linux_object::thread::{Resources, Thread, Work};
 use linux_object::user_buffer::UserMemory;
 
 use crate::call::{Call, Completion, Outcome, SlowCall, encode_error};
@@ -28,7 +32,8 @@ pub fn spawn(started: StartedThread) {
         thread: started.thread,
         resources: started.resources,
         context: started.context,
-        restart_argument: None,
+        signal_return: started.signal_return,
+        interrupted: None,
     };
     spawn_small(run(user, started.set_child_id));
 }
@@ -47,24 +52,39 @@ fn spawn_small<F: Future<Output = ()> + Send + 'static>(future: F) {
 fn run(mut user: UserThread, set_child_id: usize) -> impl Future<Output = ()> {
     async move {
         user.begin(set_child_id).await;
-        while signal::handle_work(&mut user) {
+        loop {
             match user.enter() {
-                TrapCause::Syscall => {
+                Left::Trap(TrapCause::Syscall) => {
                     if let Some(slow) = user.syscall() {
                         user.wait(slow).await;
                     }
                 }
-                TrapCause::Interrupt => {}
-                TrapCause::PageFault(fault) => user.page_fault(fault).await,
-                trap => user.fail(trap),
-            }
-            if executor::need_resched() {
-                user.context.save_float();
-                executor::reschedule().await;
+                Left::Trap(TrapCause::Interrupt) => {}
+                Left::Trap(TrapCause::PageFault(fault)) => user.page_fault(fault).await,
+                Left::Trap(trap) => user.fail(trap),
+                Left::Reschedule => {
+                    user.context.save_float();
+                    executor::reschedule().await;
+                }
+                Left::Work => {
+                    if !signal::handle_work(&mut user).await {
+                        break;
+                    }
+                }
             }
         }
         user.leave().await;
     }
+}
+
+/// Why the thread is not in user mode.
+enum Left {
+    /// It was, and trapped.
+    Trap(TrapCause),
+    /// Others have a better claim to the hart.
+    Reschedule,
+    /// There is something to do first.
+    Work,
 }
 
 /// What a thread has for itself.
@@ -72,9 +92,19 @@ pub(crate) struct UserThread {
     pub(crate) thread: Arc<Thread>,
     pub(crate) resources: Resources,
     pub(crate) context: UserContext,
-    /// The first argument of an interrupted call, which its result would overwrite: set while the call is to be made
-    /// again.
-    pub(crate) restart_argument: Option<usize>,
+    /// Where its signal handlers return to.
+    pub(crate) signal_return: VirtAddr,
+    /// The call that a signal interrupted, until it is decided what becomes of it.
+    pub(crate) interrupted: Option<InterruptedCall>,
+}
+
+/// A call that a signal interrupted.
+#[derive(Clone, Copy)]
+pub(crate) struct InterruptedCall {
+    /// The first argument, which the result overwrites.
+    pub(crate) first_argument: usize,
+    /// Whether a handler with `SA_RESTART` lets it be made again.
+    pub(crate) may_restart: bool,
 }
 
 impl UserThread {
@@ -92,37 +122,39 @@ impl UserThread {
         }
     }
 
-    /// Runs the program until something happens. Work that comes after the last look raises an interrupt, which is
-    /// taken as soon as user mode is entered.
+    /// Runs the program until something happens, or says what comes before it. Work that comes after the look raises
+    /// an interrupt, which is taken as soon as user mode is entered.
     #[inline]
-    fn enter(&mut self) -> TrapCause {
+    fn enter(&mut self) -> Left {
         interrupt::disable();
-        if !self.thread.work().is_empty() || executor::need_resched() {
-            interrupt::enable();
-            return TrapCause::Interrupt;
-        }
-        self.resources.address_space.activate();
-        let trap = self.context.run();
-        executor::note_progress();
+        let left = if !self.thread.work().is_empty() {
+            Left::Work
+        } else if executor::checkpoint() {
+            Left::Reschedule
+        } else {
+            self.resources.address_space.activate();
+            Left::Trap(self.context.run())
+        };
         interrupt::enable();
-        trap
+        left
     }
 
     /// Answers a syscall, or says what has to be waited for.
     #[inline]
     fn syscall(&mut self) -> Option<SlowCall> {
         self.context.skip_syscall_instruction();
-        let first_argument = self.context.registers[UserContext::A0];
-        let mut call = Call { thread: &self.thread, resources: &self.resources, context: &mut self.context };
+        let mut call = Call {
+            thread: &self.thread,
+            resources: &self.resources,
+            context: &mut self.context,
+            signal_return: self.signal_return,
+        };
         let outcome =
             if strace::is_enabled() { strace::dispatch(&mut call) } else { table::dispatch(&mut call) };
         match outcome {
             Outcome::Done(value) => self.context.set_syscall_result(value),
             Outcome::KeepRegisters => {}
-            Outcome::Wait(slow) => {
-                self.restart_argument = Some(first_argument);
-                return Some(slow);
-            }
+            Outcome::Wait(slow) => return Some(slow),
         }
         None
     }
@@ -131,17 +163,26 @@ impl UserThread {
     async fn wait(&mut self, slow: SlowCall) {
         self.context.save_float();
         let completion = slow.await;
-        let first_argument = self.restart_argument.take();
+        let first_argument = self.context.registers[UserContext::A0];
         if strace::is_enabled() {
             strace::print_completion(&self.thread, &completion);
         }
         match completion {
             Completion::Value(value) => self.context.set_syscall_result(value),
             Completion::Error(errno) => self.context.set_syscall_result(encode_error(errno)),
-            Completion::Interrupted => self.restart_argument = first_argument,
+            Completion::Interrupted => {
+                self.interrupted = Some(InterruptedCall { first_argument, may_restart: true });
+                self.thread.add_work(Work::SIGNAL);
+            }
+            Completion::InterruptedForGood => {
+                self.interrupted = Some(InterruptedCall { first_argument, may_restart: false });
+                self.thread.add_work(Work::SIGNAL);
+            }
+            Completion::Registers(context) => self.context = *context,
             Completion::Program(program) => {
                 self.context = program.context;
                 self.resources = program.resources;
+                self.signal_return = program.signal_return;
             }
         }
     }
@@ -154,37 +195,43 @@ impl UserThread {
                 self.resources.address_space.fault_in(fault).await
             }
         };
+        let address = fault.address.as_usize() as u64;
         match result {
             FaultResult::Resolved => {}
-            FaultResult::NotMapped | FaultResult::NotPermitted => self.force(Signal::SIGSEGV),
-            FaultResult::BusError => self.force(Signal::SIGBUS),
+            FaultResult::NotMapped => {
+                self.force(SignalInfo::fault(Signal::SIGSEGV, SEGV_MAPERR, address), Signal::SIGSEGV);
+            }
+            FaultResult::NotPermitted => {
+                self.force(SignalInfo::fault(Signal::SIGSEGV, SEGV_ACCERR, address), Signal::SIGSEGV);
+            }
+            FaultResult::BusError => {
+                self.force(SignalInfo::fault(Signal::SIGBUS, BUS_ADRERR, address), Signal::SIGBUS);
+            }
             FaultResult::OutOfMemory => {
                 log::warn!("out of memory: process {} is killed", self.thread.process().id());
-                self.force(Signal::SIGKILL);
+                self.thread.process().request_exit(killed_by(Signal::SIGKILL));
             }
         }
     }
 
     /// A trap that the program brought upon itself.
     fn fail(&mut self, trap: TrapCause) {
-        let signal = match trap {
-            TrapCause::IllegalInstruction { .. } => Signal::SIGILL,
-            TrapCause::Breakpoint => Signal::SIGTRAP,
-            TrapCause::Misaligned(_) | TrapCause::BusError(_) => Signal::SIGBUS,
-            _ => Signal::SIGSEGV,
+        let here = self.context.program_counter as u64;
+        let (signal, code, address) = match trap {
+            TrapCause::IllegalInstruction { .. } => (Signal::SIGILL, ILL_ILLOPC, here),
+            TrapCause::Breakpoint => (Signal::SIGTRAP, TRAP_BRKPT, here),
+            TrapCause::Misaligned(fault) => (Signal::SIGBUS, BUS_ADRALN, fault.address.as_usize() as u64),
+            TrapCause::BusError(fault) => (Signal::SIGBUS, BUS_OBJERR, fault.address.as_usize() as u64),
+            _ => (Signal::SIGSEGV, SEGV_MAPERR, here),
         };
-        self.force(signal);
+        self.force(SignalInfo::fault(signal, code, address), signal);
     }
 
     /// Sends the thread a signal that it cannot escape by blocking or ignoring it.
-    fn force(&mut self, signal: Signal) {
-        log::debug!(
-            "process {}: {:?} at {:#x}",
-            self.thread.process().id(),
-            signal.name(),
-            self.context.program_counter
-        );
-        linux_object::signal::force(&self.thread, signal);
+    fn force(&mut self, info: SignalInfo, signal: Signal) {
+        let id = self.thread.process().id();
+        log::debug!("process {id}: {signal:?} at {:#x}: {info:?}", self.context.program_counter);
+        linux_object::signal::force(&self.thread, signal, info);
     }
 
     /// The thread's end: its number in memory is zeroed, and it lets go of everything that it shares.

@@ -51,5 +51,7 @@ fn probe_uart(description: &MachineDescription<'_>) {
             Err(error) => log::warn!("uart: {error}"),
         }
     }
-    console::set_device(port);
+    if let Err(errno) = console::set_port(port) {
+        log::error!("the console cannot be set up: {errno}");
+    }
 }

@@ -27,6 +27,8 @@ const NULL: u32 = 3;
 const ZERO: u32 = 5;
 const TERMINAL_DEVICES: u32 = 5;
 const CONSOLE: u32 = 1;
+const SERIAL_DEVICES: u32 = 4;
+const FIRST_SERIAL: u32 = 64;
 const ROOT_PERMISSIONS: u32 = 0o755;
 
 /// Programs that are tried if the command line names none, as on Linux.
@@ -56,6 +58,11 @@ fn register_devices() {
         CONSOLE => console::open(),
         _ => Err(Errno::ENXIO),
     });
+    open::register_character_devices(SERIAL_DEVICES, |device| match device.minor() {
+        FIRST_SERIAL => console::open(),
+        _ => Err(Errno::ENXIO),
+    });
+    devices::add_character_device("ttyS0", DeviceNumber::new(SERIAL_DEVICES, FIRST_SERIAL), 0o600);
     devices::add_character_device("null", DeviceNumber::new(MEMORY_DEVICES, NULL), 0o666);
     devices::add_character_device("zero", DeviceNumber::new(MEMORY_DEVICES, ZERO), 0o666);
     devices::add_character_device("console", DeviceNumber::new(TERMINAL_DEVICES, CONSOLE), 0o600);
@@ -123,7 +130,7 @@ async fn run_first_program() -> Result<(), Failure> {
                 let entry = ENTRY.get().copied().unwrap_or_default();
                 let micros = Instant::now().since(entry).as_micros();
                 log::info!("first program: {named}, {micros} us after the kernel's entry");
-                start_first_thread(thread, program.resources, program.context);
+                start_first_thread(thread, program);
                 return Ok(());
             }
             Err(errno) => last_error = errno,

@@ -43,11 +43,11 @@ pub fn buffer() -> SharedFrame {
 }
 
 pub async fn read_block(disk: &Arc<dyn BlockDevice>, block: u64, frame: PinnedFrame) -> BlockResult {
-    disk.read(block * BLOCK_SECTORS, Segments::one(frame)).await
+    disk.read(block * BLOCK_SECTORS, &mut Segments::one(frame)).await
 }
 
 async fn write_block(disk: &Arc<dyn BlockDevice>, block: u64, frame: PinnedFrame) -> BlockResult {
-    disk.write(block * BLOCK_SECTORS, Segments::one(frame)).await
+    disk.write(block * BLOCK_SECTORS, &mut Segments::one(frame)).await
 }
 
 /// Whether the frame holds what the image has in this block.
@@ -120,7 +120,7 @@ async fn segments() {
             lengths.push((offset, sectors * SECTOR_BYTES));
         }
         let sector = random.below(1_000) as u64;
-        assert_eq!(disk.read(sector, pieces).await, Ok(()));
+        assert_eq!(disk.read(sector, &mut pieces).await, Ok(()));
         let mut expected = sector * (SECTOR_BYTES / 8) as u64;
         for (frame, (offset, len)) in frames.iter().zip(lengths) {
             let mut bytes = alloc::vec![0; PAGE_SIZE];
@@ -167,10 +167,10 @@ async fn refusals() {
     let sectors = disk.information().sectors;
     let frame = buffer();
     for sector in [sectors, sectors - 1, u64::MAX, u64::MAX / 512] {
-        let result = disk.read(sector, Segments::one(frame.pin())).await;
+        let result = disk.read(sector, &mut Segments::one(frame.pin())).await;
         assert_eq!(result, Err(BlockError::Invalid), "sector {sector}");
     }
-    assert_eq!(disk.read(0, Segments::new()).await, Err(BlockError::Invalid));
+    assert_eq!(disk.read(0, &mut Segments::new()).await, Err(BlockError::Invalid));
     assert_eq!(disk.statistics().submitted, 0, "nonsense reached the device");
     assert_eq!(read_block(&disk, 1, frame.pin()).await, Ok(()));
     assert!(is_pattern(&frame, 1));

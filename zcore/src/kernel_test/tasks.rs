@@ -110,7 +110,7 @@ async fn cancellation() {
                     yield_now().await;
                 },
                 _ => loop {
-                    spin_until(Duration::from_micros(300), || false);
+                    spin_until(Duration::from_micros(20), || false);
                     yield_now().await;
                 },
             }
@@ -162,8 +162,9 @@ async fn one_gust(random: &mut Random, spawned: &AtomicUsize, dropped: &Arc<Atom
     let guard = Guard(dropped.clone());
     spawned.fetch_add(1, Ordering::Relaxed);
     let pause = Duration::from_micros(random.below(400) as u64);
+    // None that starves beside the load.
     let class = match random.below(4) {
-        0 => Class::Idle,
+        0 => Class::RoundRobin(1 + random.below(99) as u8),
         1 => Class::Fair { nice: random.below(40) as i8 - 20 },
         _ => Class::NORMAL,
     };
