@@ -26,11 +26,12 @@ pub fn off(status: u8) -> ! {
         };
         // SAFETY: the device tree says that the device's register is there; the linear map covers it.
         unsafe { phys_to_virt(PhysAddr::new(base)).cast::<u32>().write_volatile(command) };
+        // The device may take a moment. Asking the firmware meanwhile would replace the status by its own.
+        stop_hart();
     }
-    let reason = sbi_rt::SystemFailure;
     match status {
         0 => sbi_rt::system_reset(sbi_rt::Shutdown, sbi_rt::NoReason),
-        _ => sbi_rt::system_reset(sbi_rt::Shutdown, reason),
+        _ => sbi_rt::system_reset(sbi_rt::Shutdown, sbi_rt::SystemFailure),
     };
     stop_hart()
 }
