@@ -59,6 +59,12 @@ pub fn preemption_point() {
     ExecutorRef::current().preemption_point();
 }
 
+/// Whether [`preemption_point`] would run something: for a caller who has something to keep for the interrupted code.
+#[inline]
+pub fn wants_preemption() -> bool {
+    ExecutorRef::current().wants_preemption()
+}
+
 /// Runs a device's interrupt handler: tasks that it wakes know that an interrupt woke them.
 #[inline]
 pub fn in_interrupt<R>(handler: impl FnOnce() -> R) -> R {

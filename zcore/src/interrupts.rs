@@ -2,6 +2,7 @@
 
 use kernel_hal::interrupt::{self, Handlers};
 use kernel_hal::machine;
+use kernel_object::address_space::AddressSpace;
 use zcore_drivers::InterruptRegistry;
 
 /// Who handles which line of the interrupt controller.
@@ -20,9 +21,16 @@ pub fn dispatch(line: u32) {
     executor::in_interrupt(|| LINES.dispatch(line));
 }
 
-/// An interrupt is about to return to kernel code.
+/// An interrupt is about to return to kernel code. If others run first, they may run in other address spaces.
 pub fn preemption_point() {
+    if !executor::wants_preemption() {
+        return;
+    }
+    let space = AddressSpace::active();
     executor::preemption_point();
+    if let Some(space) = space {
+        space.activate();
+    }
 }
 
 /// Registers the handlers. Interrupts are masked until the executor runs.
