@@ -232,7 +232,10 @@ async fn slow_beside_others() {
         assert!(reader.join().await.is_some());
     }
     let reads = reads.load(Ordering::Relaxed);
-    say!("{alone} steps alone, {beside} beside {reads} slow reads, which ran for {} us", run_time.as_micros());
+    say!(
+        "{alone} steps alone, {beside} beside {reads} slow reads, which ran for {} us",
+        run_time.as_micros()
+    );
     assert!(reads > 0);
     assert!(beside * 2 > alone, "a slow disk slows others down: {beside} steps instead of {alone}");
     assert!(run_time * 5 < WINDOW, "readers that wait use the hart for {run_time:?}");

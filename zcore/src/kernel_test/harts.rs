@@ -114,7 +114,8 @@ async fn migration() {
 /// Two tasks on two harts wake each other, each hart sleeping in between.
 async fn wake() {
     const ROUNDS: u32 = 1_000;
-    let turn = Arc::new((AtomicU32::new(0), WaitQueue::new("turn of player 0"), WaitQueue::new("turn of player 1")));
+    let turn =
+        Arc::new((AtomicU32::new(0), WaitQueue::new("turn of player 0"), WaitQueue::new("turn of player 1")));
     let player = |number: u32| {
         let turn = turn.clone();
         executor::spawn(TaskOptions::new("player").affinity(on(number as usize)), async move {

@@ -86,24 +86,27 @@ async fn nested() {
     let log = Arc::new(Log::<16>::new());
     let third_ended = Arc::new(AtomicBool::new(false));
     let first_ended = Arc::new(AtomicBool::new(false));
-    let level = |number: u32, start: u64, mut until: Box<dyn FnMut() -> bool + Send>, ended: &Arc<AtomicBool>| {
-        let (log, ended) = (log.clone(), ended.clone());
-        spawn_on_first(Class::Fifo(10 * number as u8), async move {
-            sleep(Duration::from_millis(start)).await;
-            log.push(number);
-            spin_until(PATIENCE, &mut until);
-            log.push(10 + number);
-            ended.store(true, Ordering::Release);
-        })
-    };
+    let level =
+        |number: u32, start: u64, mut until: Box<dyn FnMut() -> bool + Send>, ended: &Arc<AtomicBool>| {
+            let (log, ended) = (log.clone(), ended.clone());
+            spawn_on_first(Class::Fifo(10 * number as u8), async move {
+                sleep(Duration::from_millis(start)).await;
+                log.push(number);
+                spin_until(PATIENCE, &mut until);
+                log.push(10 + number);
+                ended.store(true, Ordering::Release);
+            })
+        };
     let seen = third_ended.clone();
     let second_end = Instant::now() + Duration::from_millis(100);
     let first = level(1, 10, Box::new(move || seen.load(Ordering::Acquire)), &first_ended);
     let second = level(2, 20, Box::new(move || Instant::now() >= second_end), &Arc::default());
     let third = level(3, 40, Box::new(|| true), &third_ended);
-    let spinner = spawn_on_first(Class::NORMAL, async move {
-        spin_until(PATIENCE, || first_ended.load(Ordering::Acquire))
-    });
+    let spinner =
+        spawn_on_first(
+            Class::NORMAL,
+            async move { spin_until(PATIENCE, || first_ended.load(Ordering::Acquire)) },
+        );
     assert_eq!(spinner.join().await, Some(true), "{:?}", log.entries());
     for task in [first, second, third] {
         task.join().await;

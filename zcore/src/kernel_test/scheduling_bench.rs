@@ -37,7 +37,8 @@ struct Table {
 async fn play(table: Arc<Table>, me: u32) {
     for round in 0..OPERATIONS / 2 {
         let mine = 2 * round + me;
-        poll_fn(|_| if table.turn.load(Ordering::Relaxed) == mine { Poll::Ready(()) } else { Poll::Pending }).await;
+        poll_fn(|_| if table.turn.load(Ordering::Relaxed) == mine { Poll::Ready(()) } else { Poll::Pending })
+            .await;
         table.turn.store(mine + 1, Ordering::Relaxed);
         if let Some(other) = table.players[1 - me as usize].get() {
             other.wake();
@@ -47,8 +48,7 @@ async fn play(table: Arc<Table>, me: u32) {
 
 async fn switch() {
     for _ in 0..ROUNDS {
-        let table =
-            Arc::new(Table { turn: AtomicU32::new(u32::MAX), players: [const { Once::new() }; 2] });
+        let table = Arc::new(Table { turn: AtomicU32::new(u32::MAX), players: [const { Once::new() }; 2] });
         let tasks = [0, 1].map(|me| spawn_here(play(table.clone(), me)));
         for (task, slot) in tasks.iter().zip(&table.players) {
             slot.call_once(|| task.task().clone());

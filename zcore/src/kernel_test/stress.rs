@@ -119,7 +119,8 @@ fn frames(random: &mut Random) {
             frame
         })
         .collect();
-    let several = ContiguousFrames::allocate(1 + random.below(8), PAGE_SIZE, FrameKind::Device).expect("memory");
+    let several =
+        ContiguousFrames::allocate(1 + random.below(8), PAGE_SIZE, FrameKind::Device).expect("memory");
     for frame in single {
         let mut back = [0; 8];
         frame.read(8, &mut back);

@@ -12,8 +12,11 @@ use super::support::on;
 pub const TESTS: &[Entry] = &[
     Entry::new("panic-message", || Box::pin(async { panic!("on purpose, {}", black_box(42)) }))
         .panics("on purpose, 42"),
-    Entry::new("panic-on-another-hart", || Box::pin(on_another_hart())).harts(2).panics("on purpose, on hart1"),
-    Entry::new("panic-stack-overflow", || Box::pin(async { stack_overflow() })).panics("kernel stack overflow"),
+    Entry::new("panic-on-another-hart", || Box::pin(on_another_hart()))
+        .harts(2)
+        .panics("on purpose, on hart1"),
+    Entry::new("panic-stack-overflow", || Box::pin(async { stack_overflow() }))
+        .panics("kernel stack overflow"),
     Entry::new("panic-null-load", || Box::pin(async { load(0) }))
         .panics("trap in the kernel: load page fault at .*, value 0x0,"),
     Entry::new("panic-null-store", || Box::pin(async { store(8) }))
@@ -38,11 +41,14 @@ const USER_PAGE: VirtAddr = VirtAddr::new(0x10_0000);
 const RETURN_INSTRUCTION: u16 = 0x8082;
 
 static CONSTANT: u64 = 0x0123_4567_89ab_cdef;
-static DATA: [core::sync::atomic::AtomicU16; 2] = [const { core::sync::atomic::AtomicU16::new(RETURN_INSTRUCTION) }; 2];
+static DATA: [core::sync::atomic::AtomicU16; 2] =
+    [const { core::sync::atomic::AtomicU16::new(RETURN_INSTRUCTION) }; 2];
 
 async fn on_another_hart() {
     let options = executor::TaskOptions::new("panics").affinity(on(1));
-    executor::spawn(options, async { panic!("on purpose, on {}", kernel_hal::HartId::current()) }).join().await;
+    executor::spawn(options, async { panic!("on purpose, on {}", kernel_hal::HartId::current()) })
+        .join()
+        .await;
 }
 
 fn stack_overflow() {
