@@ -46,9 +46,9 @@ def options(kind):
         return (("drives", [f"{image()},{DRIVES[kind]}"]),)
     if kind != "failing":
         raise Failure(f"no such kind of disk: {kind}")
-    rules = [f"inject-error.{number}.event=read_aio,inject-error.{number}.errno=5,"
-             f"inject-error.{number}.sector={block * BLOCK_SECTORS + sector}"
+    rules = [f"file.inject-error.{number}.event=read_aio,file.inject-error.{number}.errno=5,"
+             f"file.inject-error.{number}.sector={block * BLOCK_SECTORS + sector}"
              for number, (block, sector) in enumerate(itertools.product(BAD_BLOCKS, range(BLOCK_SECTORS)))]
-    drive = (f"driver=blkdebug,image.driver=file,image.filename={image()},read-only=on,if=none,id=failing,"
-             + ",".join(rules))
+    drive = ("if=none,id=failing,read-only=on,driver=raw,file.driver=blkdebug,file.image.driver=file,"
+             f"file.image.filename={image()}," + ",".join(rules))
     return (("extra", ["-drive", drive, "-device", "virtio-blk-device,drive=failing"]),)

@@ -93,7 +93,7 @@ impl Drop for Guard {
 }
 
 async fn cancellation() {
-    const EACH: usize = 50;
+    const EACH: usize = 10;
     let tasks_before = executor::task_count();
     let drops = Arc::new(AtomicUsize::new(0));
     let queue = Arc::new(WaitQueue::new("nothing"));
