@@ -128,7 +128,7 @@ pub fn hart_state(hart: HartId) -> HartState {
     let state = executor.hart(hart);
     let armed = state.armed.load(Relaxed);
     HartState {
-        ready: state.load.load(Relaxed),
+        ready: state.summary.len(),
         is_running: state.running() != Urgency::NONE,
         is_idle: executor.parking.idle().contains(hart),
         last_task: state.previous_task.load(Relaxed),
@@ -137,15 +137,19 @@ pub fn hart_state(hart: HartId) -> HartState {
     }
 }
 
+/// Turns recording in the trace rings on or off, on all harts.
+pub fn set_trace_enabled(enabled: bool) {
+    ExecutorRef::current().trace_enabled.store(enabled, Relaxed);
+}
+
 /// Calls `visit` for the last `count` events in a hart's trace ring, oldest first.
 pub fn for_each_event(hart: HartId, count: usize, visit: impl FnMut(TraceRecord)) {
-    ExecutorRef::current().hart(hart).trace.for_each_recent(count, visit);
+    ExecutorRef::current().trace_ring(hart).for_each_recent(count, visit);
 }
 
 /// Records an event of another crate in this hart's trace ring.
 #[inline]
 pub fn record_event(arguments: [u64; 2]) {
     let executor = ExecutorRef::current();
-    let hart = executor.here();
-    hart.trace.record(EventKind::Custom, hart.previous_task.load(Relaxed), arguments);
+    executor.trace(EventKind::Custom, executor.here().previous_task.load(Relaxed), arguments);
 }
