@@ -18,6 +18,8 @@ use crate::trace_ring::EventKind;
 
 /// How long a fair task runs while another is ready.
 pub(crate) const SLICE_NANOS: u64 = 3_000_000;
+/// Looks at the running task are at least this far apart.
+const SHORTEST_LOOK_NANOS: u64 = 1_000_000;
 /// How long a round-robin task runs while another of its priority is ready, as on Linux.
 pub(crate) const ROUND_ROBIN_NANOS: u64 = 100_000_000;
 /// The period of the real-time throttle, and what real-time tasks may use of it, as on Linux.
@@ -140,7 +142,7 @@ impl Executor {
         // A task that has just begun is looked at when its own slice is over.
         let begin = if over { now } else { hart.clock() };
         let look = self.next_look(hart, &queue, record, begin);
-        hart.slice_deadline.store(look.max(now.as_nanos() + 1), Relaxed);
+        hart.slice_deadline.store(look.max(now.as_nanos() + SHORTEST_LOOK_NANOS), Relaxed);
         drop(queue);
         self.watch(hart, record, now);
     }
