@@ -38,6 +38,9 @@ const KNOWN_KEYS: &[&str] = &[
     "log",
     "panic",
     "ktest",
+    "panic_test",
+    "trace",
+    "watchdog",
 ];
 
 /// A command line.
