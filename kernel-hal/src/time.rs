@@ -70,6 +70,11 @@ impl fmt::Debug for Instant {
     }
 }
 
+/// How often the machine's counter of time ticks in a second, for programs that read it themselves.
+pub fn ticks_per_second() -> u64 {
+    backend::time::ticks_per_second()
+}
+
 /// Arms this hart's alarm for `deadline`, or disarms it with `None`. A deadline that has passed fires at once.
 /// When it fires, [`crate::interrupt::Handlers::timer`] runs, once; it must arm the next.
 #[inline]

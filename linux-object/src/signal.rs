@@ -1,13 +1,22 @@
 //! Signals: what each does, who blocks which, what is pending.
 //!
-//! A standard signal is pending or not; what cannot be blocked or ignored ends the process at once.
+//! What is sent to a process waits in one queue for all its threads, what is sent to a thread in its own. A standard
+//! signal is queued once, a real-time one each time it is sent. The information travels with it.
 
+use alloc::collections::VecDeque;
 use alloc::sync::Arc;
+use core::future::poll_fn;
+use core::pin::pin;
+use core::task::Poll;
 
+use kernel_hal::Instant;
 use ksync::{Rank, SpinLock};
 use linux_abi::Errno;
 use linux_abi::process::WaitStatus;
-use linux_abi::signal::{SIG_DFL, SIG_IGN, SigAction, Signal, SignalSet};
+use linux_abi::signal::{
+    ActionFlags, SIG_DFL, SIG_IGN, SS_DISABLE, SigAction, Signal, SignalSet, SignalStack,
+};
+use linux_abi::signal_info::SignalInfo;
 
 use crate::process::Process;
 use crate::thread::{Thread, Work};
@@ -42,6 +51,17 @@ impl SignalActions {
         Ok(core::mem::replace(&mut self.0.lock()[usize::from(signal.number()) - 1], action))
     }
 
+    /// What a signal does, to run its handler: one that is reset by running (`SA_RESETHAND`) is.
+    pub fn take(&self, signal: Signal) -> SigAction {
+        let mut actions = self.0.lock();
+        let slot = &mut actions[usize::from(signal.number()) - 1];
+        let action = *slot;
+        if ActionFlags::from_bits_retain(action.sa_flags).contains(ActionFlags::RESETHAND) {
+            slot.sa_handler = SIG_DFL;
+        }
+        action
+    }
+
     /// A copy for a new process.
     pub fn duplicate(&self) -> Self {
         Self::with(*self.0.lock())
@@ -59,26 +79,88 @@ impl SignalActions {
     }
 }
 
-/// One thread's mask and pending signals.
-#[derive(Clone, Copy, Debug, Default)]
+/// The most real-time signals that wait in one queue.
+const MOST_QUEUED: usize = 1024;
+
+/// Signals that were sent and not yet acted on.
+#[derive(Default)]
+pub struct PendingSignals {
+    set: SignalSet,
+    queue: VecDeque<SignalInfo>,
+}
+
+impl PendingSignals {
+    /// Which signals are pending.
+    pub fn set(&self) -> SignalSet {
+        self.set
+    }
+
+    /// Adds a signal. A standard one that is pending already, and a real-time one that finds the queue full, is lost:
+    /// `false`.
+    pub fn push(&mut self, signal: Signal, info: SignalInfo) -> bool {
+        if self.set.contains(signal) && !signal.is_real_time() {
+            return false;
+        }
+        if self.queue.len() >= MOST_QUEUED || self.queue.try_reserve(1).is_err() {
+            // Whether a signal is pending is never forgotten; what came with it may be.
+            let is_new = !self.set.contains(signal);
+            self.set.insert(signal);
+            return is_new;
+        }
+        self.set.insert(signal);
+        self.queue.push_back(info);
+        true
+    }
+
+    /// Takes the pending signal with the lowest number of those that are not blocked.
+    pub fn take(&mut self, blocked: SignalSet) -> Option<(Signal, SignalInfo)> {
+        let signal = self.set.difference(blocked).first()?;
+        let is_it = |info: &SignalInfo| info.si_signo == i32::from(signal.number());
+        let index = self.queue.iter().position(is_it);
+        let info = index.and_then(|index| self.queue.remove(index)).unwrap_or(SignalInfo::kernel(signal));
+        if !self.queue.iter().any(is_it) {
+            self.set.remove(signal);
+        }
+        Some((signal, info))
+    }
+
+    /// Forgets a signal.
+    pub fn discard(&mut self, signal: Signal) {
+        self.set.remove(signal);
+        self.queue.retain(|info| info.si_signo != i32::from(signal.number()));
+    }
+}
+
+/// One thread's mask, its own pending signals, and the stack for its handlers.
 pub struct ThreadSignals {
     /// Signals that wait until they are unblocked.
     pub blocked: SignalSet,
-    /// Signals that were sent and not yet acted on.
-    pub pending: SignalSet,
+    /// Signals that were sent to this thread.
+    pub pending: PendingSignals,
+    /// Where handlers that ask for it run.
+    pub alternate_stack: SignalStack,
+    /// The mask to return to after the next handler: `sigsuspend` and its kin replaced it for a wait.
+    pub saved_mask: Option<SignalSet>,
 }
 
+impl Default for ThreadSignals {
+    fn default() -> Self {
+        Self::with(SignalSet::EMPTY, NO_STACK)
+    }
+}
+
+/// What `sigaltstack` says of a thread without an alternate stack.
+pub const NO_STACK: SignalStack =
+    SignalStack { ss_sp: 0, ss_flags: SS_DISABLE, padding_after_flags: 0, ss_size: 0 };
+
 impl ThreadSignals {
-    /// What a new thread begins with: the mask, nothing pending.
-    pub fn inherit(&self) -> Self {
-        Self { blocked: self.blocked, pending: SignalSet::EMPTY }
+    fn with(blocked: SignalSet, alternate_stack: SignalStack) -> Self {
+        Self { blocked, pending: PendingSignals::default(), alternate_stack, saved_mask: None }
     }
 
-    /// Takes the lowest pending signal that is not blocked.
-    pub fn take_deliverable(&mut self) -> Option<Signal> {
-        let signal = self.pending.difference(self.blocked).first()?;
-        self.pending.remove(signal);
-        Some(signal)
+    /// What a new thread begins with: the mask, nothing pending; a new process keeps the alternate stack.
+    pub fn inherit(&self, shares_memory: bool) -> Self {
+        Self::with(self.blocked, if shares_memory { NO_STACK } else { self.alternate_stack })
     }
 
     /// Replaces the mask; SIGKILL and SIGSTOP cannot be blocked.
@@ -136,39 +218,108 @@ fn is_ignored(action: SigAction, signal: Signal) -> bool {
 }
 
 /// Sends a signal to one thread.
-pub fn send_to_thread(thread: &Arc<Thread>, signal: Signal) {
+pub fn send_to_thread(thread: &Arc<Thread>, signal: Signal, info: SignalInfo) {
     let action = thread.resources().signal_actions.get(signal);
-    let deliverable = thread.with_signals(|signals| {
+    let is_deliverable = thread.with_signals(|signals| {
         let is_blocked = signals.blocked.contains(signal);
         if is_blocked || !is_ignored(action, signal) {
-            signals.pending.insert(signal);
+            signals.pending.push(signal, info);
         }
-        !is_blocked && signals.pending.contains(signal)
+        !is_blocked && signals.pending.set().contains(signal)
     });
-    if deliverable {
+    if is_deliverable {
         thread.add_work(Work::SIGNAL);
     }
 }
 
-/// Sends a signal to a process: to a thread that does not block it, if there is one.
-pub fn send_to_process(process: &Process, signal: Signal) {
+/// Sends a signal to a process: a thread that does not block it is told, if there is one.
+pub fn send_to_process(process: &Process, signal: Signal, info: SignalInfo) {
     let threads = process.threads();
-    let willing = |thread: &&Arc<Thread>| !thread.with_signals(|signals| signals.blocked.contains(signal));
-    if let Some(thread) = threads.iter().find(willing).or(threads.first()) {
-        send_to_thread(thread, signal);
+    let Some(first) = threads.first() else { return };
+    let action = first.resources().signal_actions.get(signal);
+    let is_willing = |thread: &&Arc<Thread>| !thread.with_signals(|signals| signals.blocked.contains(signal));
+    let willing = threads.iter().find(is_willing);
+    if willing.is_some() && is_ignored(action, signal) {
+        return;
+    }
+    process.with_pending_signals(|pending| pending.push(signal, info));
+    if let Some(thread) = willing {
+        thread.add_work(Work::SIGNAL);
     }
 }
 
 /// Sends a thread a signal that it brought upon itself: blocked or ignored, it ends the process.
-pub fn force(thread: &Arc<Thread>, signal: Signal) {
+pub fn force(thread: &Arc<Thread>, signal: Signal, info: SignalInfo) {
     let actions = thread.resources().signal_actions;
     let is_blocked = thread.with_signals(|signals| signals.blocked.contains(signal));
     if is_blocked || actions.get(signal).sa_handler == SIG_IGN {
         thread.process().request_exit(killed_by(signal));
         return;
     }
-    thread.with_signals(|signals| signals.pending.insert(signal));
+    thread.with_signals(|signals| signals.pending.push(signal, info));
     thread.add_work(Work::SIGNAL);
+}
+
+/// A thread's next signal that it does not block: its own first, then the process's.
+pub fn take_deliverable(thread: &Thread) -> Option<(Signal, SignalInfo)> {
+    let (own, blocked) = thread.with_signals(|signals| {
+        let blocked = signals.blocked;
+        (signals.pending.take(blocked), blocked)
+    });
+    own.or_else(|| thread.process().with_pending_signals(|pending| pending.take(blocked)))
+}
+
+/// Whether a thread has a signal that it does not block.
+pub fn has_deliverable(thread: &Thread) -> bool {
+    let (own, blocked) = thread.with_signals(|signals| (signals.pending.set(), signals.blocked));
+    let shared = thread.process().with_pending_signals(|pending| pending.set());
+    !own.union(shared).difference(blocked).is_empty()
+}
+
+/// Signals that are pending for a thread, blocked or not.
+pub fn pending_for(thread: &Thread) -> SignalSet {
+    let own = thread.with_signals(|signals| signals.pending.set());
+    own.union(thread.process().with_pending_signals(|pending| pending.set()))
+}
+
+/// Waits until one of these signals is pending for the thread, and takes it. `EAGAIN` after the deadline, `EINTR` if
+/// another signal comes that the thread does not block.
+///
+/// They are unblocked for the wait, so that sending one wakes the thread.
+pub async fn wait_for(
+    thread: &Thread,
+    set: SignalSet,
+    deadline: Instant,
+) -> Result<(Signal, SignalInfo), Errno> {
+    let others = SignalSet::from_bits(!set.bits());
+    let blocked = thread.with_signals(|signals| signals.blocked);
+    thread.with_signals(|signals| signals.set_blocked(blocked.difference(set)));
+    let take = || {
+        let own = thread.with_signals(|signals| signals.pending.take(others));
+        own.or_else(|| thread.process().with_pending_signals(|pending| pending.take(others)))
+    };
+    let mut sleep = pin!(executor::sleep_until(deadline));
+    let outcome = poll_fn(|context| {
+        thread.clear_work(Work::SIGNAL);
+        if let Some(found) = take() {
+            return Poll::Ready(Ok(found));
+        }
+        if has_deliverable(thread) || thread.work().contains(Work::EXIT) {
+            return Poll::Ready(Err(Errno::EINTR));
+        }
+        sleep.as_mut().poll(context).map(|_| Err(Errno::EAGAIN))
+    })
+    .await;
+    thread.with_signals(|signals| signals.set_blocked(blocked));
+    if has_deliverable(thread) {
+        thread.add_work(Work::SIGNAL);
+    }
+    outcome
+}
+
+/// Whether an interrupted call is made again after this handler.
+pub fn restarts_calls(action: &SigAction) -> bool {
+    ActionFlags::from_bits_retain(action.sa_flags).contains(ActionFlags::RESTART)
 }
 
 /// The status of a process that a signal ended.

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::pin::Pin;
 
-use kernel_hal::UserContext;
+use kernel_hal::{UserContext, VirtAddr};
 use linux_abi::Errno;
 use linux_object::obstacle::{Attempt, Obstacle, complete};
 use linux_object::process::execute::NewProgram;
@@ -19,6 +19,8 @@ pub struct Call<'a> {
     pub resources: &'a Resources,
     /// Its registers.
     pub context: &'a mut UserContext,
+    /// Where its signal handlers return to.
+    pub signal_return: VirtAddr,
 }
 
 impl Call<'_> {
@@ -43,6 +45,10 @@ pub enum Completion {
     Program(Box<NewProgram>),
     /// A signal came first. The call is made again after it, unless a handler ran that says otherwise.
     Interrupted,
+    /// A signal came first, and the call is not made again if a handler ran, whatever it says.
+    InterruptedForGood,
+    /// The registers were replaced: a signal handler has returned.
+    Registers(Box<UserContext>),
 }
 
 /// A syscall's slow path.

@@ -16,6 +16,7 @@ mod memory;
 mod mount;
 mod process;
 mod signal;
+mod signal_frame;
 mod system;
 mod time;
 

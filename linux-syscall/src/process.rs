@@ -119,6 +119,7 @@ pub fn clone(
         exit_signal: Signal::new(exit_signal),
         stack: stack.0,
         thread_pointer,
+        signal_return: call.signal_return,
         child_id: child_id.0,
     };
     if exit_signal != 0 && request.exit_signal.is_none() {

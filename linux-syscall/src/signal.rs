@@ -1,58 +1,216 @@
 //! Syscalls on signals, and what a thread does about those that came.
 
+use alloc::boxed::Box;
+
+use kernel_hal::{Instant, UserContext};
 use linux_abi::Errno;
-use linux_abi::process::WaitStatus;
 use linux_abi::signal::{
-    SIG_BLOCK, SIG_DFL, SIG_IGN, SIG_SETMASK, SIG_UNBLOCK, SigAction, Signal, SignalSet,
+    ActionFlags, MINSIGSTKSZ, SIG_BLOCK, SIG_DFL, SIG_IGN, SIG_SETMASK, SIG_UNBLOCK, SS_AUTODISARM,
+    SS_DISABLE, SS_ONSTACK, SigAction, Signal, SignalSet, SignalStack,
 };
+use linux_abi::signal_info::SignalInfo;
+use linux_abi::time::Timespec;
+use linux_object::obstacle::complete;
 use linux_object::process::{find_process, find_thread};
-use linux_object::signal::{DefaultAction, default_action, killed_by, send_to_process, send_to_thread};
-use linux_object::thread::Work;
+use linux_object::signal::{
+    DefaultAction, NO_STACK, default_action, has_deliverable, killed_by, pending_for, restarts_calls,
+    send_to_process, send_to_thread, take_deliverable,
+};
+use linux_object::thread::{Interrupted, Work};
 
 use crate::argument::UserAddress;
-use crate::call::{Call, Outcome, attempt};
+use crate::call::{Call, Completion, Outcome, attempt, encode_error};
+use crate::signal_frame;
 use crate::user_loop::UserThread;
 
-/// Does what is pending before the thread goes back to user mode. False: the thread must end.
-#[inline]
-pub(crate) fn handle_work(user: &mut UserThread) -> bool {
-    user.thread.work().is_empty() && user.restart_argument.is_none() || handle(user)
-}
+/// Length of `ecall`.
+const SYSCALL_INSTRUCTION_BYTES: usize = 4;
 
-#[inline(never)]
-fn handle(user: &mut UserThread) -> bool {
+/// Does what is pending before the thread goes back to user mode. False: the thread must end.
+pub(crate) async fn handle_work(user: &mut UserThread) -> bool {
     user.thread.clear_work(Work::SIGNAL);
     while !user.thread.work().contains(Work::EXIT)
-        && let Some(signal) = user.thread.with_signals(|signals| signals.take_deliverable())
+        && let Some((signal, info)) = take_deliverable(&user.thread)
     {
-        deliver(user, signal);
+        deliver(user, signal, info).await;
     }
     if user.thread.work().contains(Work::EXIT) {
         return false;
     }
-    if let Some(first_argument) = user.restart_argument.take() {
-        // No handler ran: the interrupted call is made again.
-        user.context.registers[kernel_hal::UserContext::A0] = first_argument;
-        user.context.program_counter -= 4;
+    if user.interrupted.is_some() {
+        // No handler ran: the call is made again, and the mask that a wait replaced is back.
+        restart(user);
+        user.thread.with_signals(|signals| {
+            if let Some(mask) = signals.saved_mask.take() {
+                signals.blocked = mask;
+            }
+        });
     }
     true
 }
 
-fn deliver(user: &mut UserThread, signal: Signal) {
-    let action = user.resources.signal_actions.get(signal);
-    match action.sa_handler {
-        SIG_IGN => {}
-        SIG_DFL => match default_action(signal) {
-            DefaultAction::Ignore | DefaultAction::Continue => {}
-            DefaultAction::Stop | DefaultAction::Terminate { .. } => {
-                user.thread.process().request_exit(killed_by(signal));
-            }
-        },
-        handler => {
-            log::debug!("signal {signal:?}: handler {handler:#x}");
-            user.thread.process().request_exit(WaitStatus::Exited(1));
-        }
+/// Lets the interrupted call be made again.
+fn restart(user: &mut UserThread) {
+    if let Some(call) = user.interrupted.take() {
+        user.context.registers[UserContext::A0] = call.first_argument;
+        user.context.program_counter -= SYSCALL_INSTRUCTION_BYTES;
     }
+}
+
+async fn deliver(user: &mut UserThread, signal: Signal, info: SignalInfo) {
+    let action = user.resources.signal_actions.take(signal);
+    match action.sa_handler {
+        SIG_IGN => return,
+        SIG_DFL => {
+            match default_action(signal) {
+                DefaultAction::Ignore | DefaultAction::Continue => {}
+                DefaultAction::Stop | DefaultAction::Terminate { .. } => {
+                    user.thread.process().request_exit(killed_by(signal));
+                }
+            }
+            return;
+        }
+        _ => {}
+    }
+    match user.interrupted {
+        Some(call) if call.may_restart && restarts_calls(&action) => restart(user),
+        Some(_) => {
+            user.interrupted = None;
+            user.context.set_syscall_result(encode_error(Errno::EINTR));
+        }
+        None => {}
+    }
+    // Boxed: it is too large for the future of every thread that waits.
+    if Box::pin(signal_frame::push(user, signal, info, &action)).await.is_err() {
+        // The program has no stack to be told on.
+        user.thread.process().request_exit(killed_by(Signal::SIGSEGV));
+        return;
+    }
+    user.thread.with_signals(|signals| {
+        let mut blocked = signals.blocked.union(action.sa_mask);
+        if !ActionFlags::from_bits_retain(action.sa_flags).contains(ActionFlags::NODEFER) {
+            blocked.insert(signal);
+        }
+        signals.set_blocked(blocked);
+        signals.saved_mask = None;
+    });
+}
+
+pub fn rt_sigreturn(call: &mut Call<'_>) -> Outcome {
+    let memory = call.memory();
+    let thread = call.owned_thread();
+    let stack_pointer = call.context.registers[UserContext::SP];
+    Outcome::Wait(Box::pin(async move {
+        match signal_frame::pop(&thread, &memory, stack_pointer).await {
+            Ok(context) => Completion::Registers(Box::new(context)),
+            Err(_) => {
+                thread.process().request_exit(killed_by(Signal::SIGSEGV));
+                Completion::Interrupted
+            }
+        }
+    }))
+}
+
+pub fn sigaltstack(call: &mut Call<'_>, new: UserAddress, old: UserAddress) -> Result<Outcome, Errno> {
+    let stack_pointer = call.context.registers[UserContext::SP] as u64;
+    let (memory, thread) = (call.memory(), call.owned_thread());
+    Ok(attempt(call, move || {
+        let current = thread.with_signals(|signals| signals.alternate_stack);
+        let is_in_use = signal_frame::is_on(&current, stack_pointer);
+        if !new.is_null() {
+            let wanted: SignalStack = memory.read(new.get())?;
+            let mode = wanted.ss_flags & !SS_AUTODISARM;
+            if is_in_use {
+                return Err(Errno::EPERM.into());
+            }
+            let stack = match mode {
+                SS_DISABLE => NO_STACK,
+                0 | SS_ONSTACK if wanted.ss_size < MINSIGSTKSZ as u64 => return Err(Errno::ENOMEM.into()),
+                0 | SS_ONSTACK => SignalStack { ss_flags: wanted.ss_flags & SS_AUTODISARM, ..wanted },
+                _ => return Err(Errno::EINVAL.into()),
+            };
+            thread.with_signals(|signals| signals.alternate_stack = stack);
+        }
+        if !old.is_null() {
+            let flag = if is_in_use { SS_ONSTACK } else { 0 };
+            memory.write(old.get(), &SignalStack { ss_flags: current.ss_flags | flag, ..current })?;
+        }
+        Ok(0)
+    }))
+}
+
+pub fn rt_sigpending(call: &mut Call<'_>, result: UserAddress, set_size: usize) -> Result<Outcome, Errno> {
+    if set_size > SIGNAL_SET_BYTES {
+        return Err(Errno::EINVAL);
+    }
+    let blocked = call.thread.with_signals(|signals| signals.blocked);
+    let pending = pending_for(call.thread).intersection(blocked);
+    let memory = call.memory();
+    Ok(attempt(call, move || memory.write(result.get(), &pending).map(|()| 0)))
+}
+
+pub fn rt_sigsuspend(call: &mut Call<'_>, mask: UserAddress, set_size: usize) -> Result<Outcome, Errno> {
+    if set_size != SIGNAL_SET_BYTES {
+        return Err(Errno::EINVAL);
+    }
+    let (memory, thread) = (call.memory(), call.owned_thread());
+    Ok(Outcome::Wait(Box::pin(async move {
+        let mask: SignalSet = match complete(|| memory.read(mask.get())).await {
+            Ok(mask) => mask,
+            Err(errno) => return Completion::Error(errno),
+        };
+        thread.with_signals(|signals| {
+            signals.saved_mask = Some(signals.blocked);
+            signals.set_blocked(mask);
+        });
+        if has_deliverable(&thread) {
+            thread.add_work(Work::SIGNAL);
+        }
+        let Err(Interrupted) =
+            thread.interruptible(core::future::pending::<core::convert::Infallible>()).await;
+        Completion::InterruptedForGood
+    })))
+}
+
+pub fn rt_sigtimedwait(
+    call: &mut Call<'_>,
+    set: UserAddress,
+    info: UserAddress,
+    timeout: UserAddress,
+    set_size: usize,
+) -> Result<Outcome, Errno> {
+    if set_size != SIGNAL_SET_BYTES {
+        return Err(Errno::EINVAL);
+    }
+    let (memory, thread) = (call.memory(), call.owned_thread());
+    Ok(Outcome::Wait(Box::pin(async move {
+        let read = complete(|| {
+            let set: SignalSet = memory.read(set.get())?;
+            let timeout =
+                if timeout.is_null() { None } else { Some(memory.read::<Timespec>(timeout.get())?) };
+            Ok((set, timeout))
+        });
+        let (set, deadline) = match read.await {
+            Err(errno) => return Completion::Error(errno),
+            Ok((set, None)) => (set, Instant::FAR_FUTURE),
+            Ok((set, Some(timeout))) => match timeout.to_duration() {
+                Ok(duration) => (set, Instant::now() + duration),
+                Err(errno) => return Completion::Error(errno),
+            },
+        };
+        match linux_object::signal::wait_for(&thread, set, deadline).await {
+            Ok((signal, found)) => {
+                if !info.is_null()
+                    && let Err(errno) = complete(|| memory.write(info.get(), &found)).await
+                {
+                    return Completion::Error(errno);
+                }
+                Completion::Value(signal.number().into())
+            }
+            Err(Errno::EINTR) => Completion::InterruptedForGood,
+            Err(errno) => Completion::Error(errno),
+        }
+    })))
 }
 
 /// The size of the only signal set that there is.
@@ -104,11 +262,8 @@ pub fn rt_sigprocmask(
                 SIG_SETMASK => set,
                 _ => return Err(Errno::EINVAL.into()),
             };
-            let has_deliverable = thread.with_signals(|signals| {
-                signals.set_blocked(blocked);
-                !signals.pending.difference(signals.blocked).is_empty()
-            });
-            if has_deliverable {
+            thread.with_signals(|signals| signals.set_blocked(blocked));
+            if has_deliverable(&thread) {
                 thread.add_work(Work::SIGNAL);
             }
         }
@@ -138,19 +293,23 @@ pub fn kill(call: &mut Call<'_>, id: i32, signal: i32) -> Result<usize, Errno> {
         return Err(Errno::ESRCH);
     }
     if let Some(signal) = signal {
-        targets.iter().for_each(|target| send_to_process(target, signal));
+        let own = call.thread.process();
+        let info = SignalInfo::kill(signal, own.id(), own.credentials().real_user);
+        targets.iter().for_each(|target| send_to_process(target, signal, info));
     }
     Ok(0)
 }
 
 pub fn tgkill(call: &mut Call<'_>, process: i32, thread: i32, signal: i32) -> Result<usize, Errno> {
-    let _ = call;
     if process <= 0 || thread <= 0 {
         return Err(Errno::EINVAL);
     }
     let target = find_thread(thread).filter(|found| found.process().id() == process).ok_or(Errno::ESRCH)?;
     if signal != 0 {
-        send_to_thread(&target, Signal::new(signal).ok_or(Errno::EINVAL)?);
+        let signal = Signal::new(signal).ok_or(Errno::EINVAL)?;
+        let own = call.thread.process();
+        let info = SignalInfo::thread_kill(signal, own.id(), own.credentials().real_user);
+        send_to_thread(&target, signal, info);
     }
     Ok(0)
 }

@@ -74,6 +74,7 @@ pub(crate) fn print_completion(thread: &Thread, completion: &Completion) {
         Completion::Value(value) => log::info!("[{id}] ... = {}", PrintedResult(*value)),
         Completion::Error(errno) => log::info!("[{id}] ... = -1 {}", errno.name()),
         Completion::Program(_) => log::info!("[{id}] ... has a new program"),
-        Completion::Interrupted => log::info!("[{id}] ... was interrupted"),
+        Completion::Registers(_) => log::info!("[{id}] ... returned from a signal handler"),
+        Completion::Interrupted | Completion::InterruptedForGood => log::info!("[{id}] ... was interrupted"),
     }
 }

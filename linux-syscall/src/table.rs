@@ -107,8 +107,13 @@ syscall_table! {
     115 clock_nanosleep(clock: i32, flags: i32, request: UserAddress, rest: UserAddress) => time::clock_nanosleep, Partial, "no CPU-time clocks";
     129 kill(process: i32, signal: i32) => signal::kill, Partial, "permissions are not checked";
     131 tgkill(process: i32, thread: i32, signal: i32) => signal::tgkill, Partial, "permissions are not checked";
+    132 sigaltstack(new: UserAddress, old: UserAddress) => signal::sigaltstack, Full, "";
+    133 rt_sigsuspend(mask: UserAddress, set_size: usize) => signal::rt_sigsuspend, Full, "";
     134 rt_sigaction(signal: i32, new: UserAddress, old: UserAddress, set_size: usize) => signal::rt_sigaction, Full, "";
     135 rt_sigprocmask(how: i32, new: UserAddress, old: UserAddress, set_size: usize) => signal::rt_sigprocmask, Full, "";
+    136 rt_sigpending(result: UserAddress, set_size: usize) => signal::rt_sigpending, Full, "";
+    137 rt_sigtimedwait(set: UserAddress, info: UserAddress, timeout: UserAddress, set_size: usize) => signal::rt_sigtimedwait, Full, "";
+    139 rt_sigreturn() => signal::rt_sigreturn, Full, "";
     142 reboot(magic: u32, magic2: u32, command: u32, argument: UserAddress) => system::reboot, Partial, "power off, halt and restart";
     154 setpgid(process: i32, group: i32) => process::setpgid, Full, "";
     155 getpgid(process: i32) => process::getpgid, Full, "";

@@ -11,8 +11,12 @@ use executor::TaskOptions;
 use kernel_hal::{PageFault, TrapCause, UserContext, VirtAddr, interrupt};
 use kernel_object::address_space::{AddressSpace, FaultOutcome, FaultResult};
 use linux_abi::signal::Signal;
+use linux_abi::signal_info::{
+    BUS_ADRALN, BUS_ADRERR, BUS_OBJERR, ILL_ILLOPC, SEGV_ACCERR, SEGV_MAPERR, SignalInfo, TRAP_BRKPT,
+};
 use linux_object::obstacle::complete;
 use linux_object::process::{StartedThread, end_thread};
+use linux_object::signal::killed_by;
 use linux_object::thread::{Resources, Thread};
 use linux_object::user_buffer::UserMemory;
 
@@ -28,7 +32,8 @@ pub fn spawn(started: StartedThread) {
         thread: started.thread,
         resources: started.resources,
         context: started.context,
-        restart_argument: None,
+        signal_return: started.signal_return,
+        interrupted: None,
     };
     spawn_small(run(user, started.set_child_id));
 }
@@ -47,7 +52,7 @@ fn spawn_small<F: Future<Output = ()> + Send + 'static>(future: F) {
 fn run(mut user: UserThread, set_child_id: usize) -> impl Future<Output = ()> {
     async move {
         user.begin(set_child_id).await;
-        while signal::handle_work(&mut user) {
+        while !user.has_work() || signal::handle_work(&mut user).await {
             match user.enter() {
                 TrapCause::Syscall => {
                     if let Some(slow) = user.syscall() {
@@ -72,9 +77,19 @@ pub(crate) struct UserThread {
     pub(crate) thread: Arc<Thread>,
     pub(crate) resources: Resources,
     pub(crate) context: UserContext,
-    /// The first argument of an interrupted call, which its result would overwrite: set while the call is to be made
-    /// again.
-    pub(crate) restart_argument: Option<usize>,
+    /// Where its signal handlers return to.
+    pub(crate) signal_return: VirtAddr,
+    /// The call that a signal interrupted, until it is decided what becomes of it.
+    pub(crate) interrupted: Option<InterruptedCall>,
+}
+
+/// A call that a signal interrupted.
+#[derive(Clone, Copy)]
+pub(crate) struct InterruptedCall {
+    /// The first argument, which the result overwrites.
+    pub(crate) first_argument: usize,
+    /// Whether a handler with `SA_RESTART` lets it be made again.
+    pub(crate) may_restart: bool,
 }
 
 impl UserThread {
@@ -90,6 +105,12 @@ impl UserThread {
             // Linux ignores a bad address here, too.
             let _ = complete(|| memory.write(VirtAddr::new(set_child_id), &id)).await;
         }
+    }
+
+    /// Whether there is something to do before the program goes on.
+    #[inline]
+    fn has_work(&self) -> bool {
+        !self.thread.work().is_empty() || self.interrupted.is_some()
     }
 
     /// Runs the program until something happens. Work that comes after the last look raises an interrupt, which is
@@ -112,17 +133,18 @@ impl UserThread {
     #[inline]
     fn syscall(&mut self) -> Option<SlowCall> {
         self.context.skip_syscall_instruction();
-        let first_argument = self.context.registers[UserContext::A0];
-        let mut call = Call { thread: &self.thread, resources: &self.resources, context: &mut self.context };
+        let mut call = Call {
+            thread: &self.thread,
+            resources: &self.resources,
+            context: &mut self.context,
+            signal_return: self.signal_return,
+        };
         let outcome =
             if strace::is_enabled() { strace::dispatch(&mut call) } else { table::dispatch(&mut call) };
         match outcome {
             Outcome::Done(value) => self.context.set_syscall_result(value),
             Outcome::KeepRegisters => {}
-            Outcome::Wait(slow) => {
-                self.restart_argument = Some(first_argument);
-                return Some(slow);
-            }
+            Outcome::Wait(slow) => return Some(slow),
         }
         None
     }
@@ -131,17 +153,24 @@ impl UserThread {
     async fn wait(&mut self, slow: SlowCall) {
         self.context.save_float();
         let completion = slow.await;
-        let first_argument = self.restart_argument.take();
+        let first_argument = self.context.registers[UserContext::A0];
         if strace::is_enabled() {
             strace::print_completion(&self.thread, &completion);
         }
         match completion {
             Completion::Value(value) => self.context.set_syscall_result(value),
             Completion::Error(errno) => self.context.set_syscall_result(encode_error(errno)),
-            Completion::Interrupted => self.restart_argument = first_argument,
+            Completion::Interrupted => {
+                self.interrupted = Some(InterruptedCall { first_argument, may_restart: true });
+            }
+            Completion::InterruptedForGood => {
+                self.interrupted = Some(InterruptedCall { first_argument, may_restart: false });
+            }
+            Completion::Registers(context) => self.context = *context,
             Completion::Program(program) => {
                 self.context = program.context;
                 self.resources = program.resources;
+                self.signal_return = program.signal_return;
             }
         }
     }
@@ -154,37 +183,43 @@ impl UserThread {
                 self.resources.address_space.fault_in(fault).await
             }
         };
+        let address = fault.address.as_usize() as u64;
         match result {
             FaultResult::Resolved => {}
-            FaultResult::NotMapped | FaultResult::NotPermitted => self.force(Signal::SIGSEGV),
-            FaultResult::BusError => self.force(Signal::SIGBUS),
+            FaultResult::NotMapped => {
+                self.force(SignalInfo::fault(Signal::SIGSEGV, SEGV_MAPERR, address), Signal::SIGSEGV);
+            }
+            FaultResult::NotPermitted => {
+                self.force(SignalInfo::fault(Signal::SIGSEGV, SEGV_ACCERR, address), Signal::SIGSEGV);
+            }
+            FaultResult::BusError => {
+                self.force(SignalInfo::fault(Signal::SIGBUS, BUS_ADRERR, address), Signal::SIGBUS);
+            }
             FaultResult::OutOfMemory => {
                 log::warn!("out of memory: process {} is killed", self.thread.process().id());
-                self.force(Signal::SIGKILL);
+                self.thread.process().request_exit(killed_by(Signal::SIGKILL));
             }
         }
     }
 
     /// A trap that the program brought upon itself.
     fn fail(&mut self, trap: TrapCause) {
-        let signal = match trap {
-            TrapCause::IllegalInstruction { .. } => Signal::SIGILL,
-            TrapCause::Breakpoint => Signal::SIGTRAP,
-            TrapCause::Misaligned(_) | TrapCause::BusError(_) => Signal::SIGBUS,
-            _ => Signal::SIGSEGV,
+        let here = self.context.program_counter as u64;
+        let (signal, code, address) = match trap {
+            TrapCause::IllegalInstruction { .. } => (Signal::SIGILL, ILL_ILLOPC, here),
+            TrapCause::Breakpoint => (Signal::SIGTRAP, TRAP_BRKPT, here),
+            TrapCause::Misaligned(fault) => (Signal::SIGBUS, BUS_ADRALN, fault.address.as_usize() as u64),
+            TrapCause::BusError(fault) => (Signal::SIGBUS, BUS_OBJERR, fault.address.as_usize() as u64),
+            _ => (Signal::SIGSEGV, SEGV_MAPERR, here),
         };
-        self.force(signal);
+        self.force(SignalInfo::fault(signal, code, address), signal);
     }
 
     /// Sends the thread a signal that it cannot escape by blocking or ignoring it.
-    fn force(&mut self, signal: Signal) {
-        log::debug!(
-            "process {}: {:?} at {:#x}",
-            self.thread.process().id(),
-            signal.name(),
-            self.context.program_counter
-        );
-        linux_object::signal::force(&self.thread, signal);
+    fn force(&mut self, info: SignalInfo, signal: Signal) {
+        let id = self.thread.process().id();
+        log::debug!("process {id}: {signal:?} at {:#x}: {info:?}", self.context.program_counter);
+        linux_object::signal::force(&self.thread, signal, info);
     }
 
     /// The thread's end: its number in memory is zeroed, and it lets go of everything that it shares.

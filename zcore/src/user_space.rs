@@ -121,7 +121,7 @@ async fn run_first_program() -> Result<(), Failure> {
         match execute(&thread, &resources, request).await {
             Ok(program) => {
                 log::info!("first program: {named}");
-                start_first_thread(thread, program.resources, program.context);
+                start_first_thread(thread, program);
                 return Ok(());
             }
             Err(errno) => last_error = errno,

@@ -12,6 +12,10 @@ thread_local! {
 
 static START: OnceLock<std::time::Instant> = OnceLock::new();
 
+pub(crate) fn ticks_per_second() -> u64 {
+    1_000_000_000
+}
+
 pub(crate) fn now() -> Instant {
     if let Some(nanos) = VIRTUAL_NOW.get() {
         return Instant::from_nanos(nanos);

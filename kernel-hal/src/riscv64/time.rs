@@ -9,6 +9,7 @@ const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
 /// Nanoseconds per tick; the counter of every machine that runs this kernel divides a second evenly.
 static NANOS_PER_TICK: AtomicU64 = AtomicU64::new(100);
+static TICKS_PER_SECOND: AtomicU64 = AtomicU64::new(10_000_000);
 static HAS_STIMECMP: AtomicBool = AtomicBool::new(false);
 
 /// Notes the counter's frequency and whether the alarm is a register. False if no whole number of nanoseconds makes
@@ -18,8 +19,19 @@ pub(super) fn initialize(ticks_per_second: u64, has_stimecmp: bool) -> bool {
     if ticks_per_second == 0 || !NANOS_PER_SECOND.is_multiple_of(ticks_per_second) {
         return false;
     }
+    TICKS_PER_SECOND.store(ticks_per_second, Ordering::Relaxed);
     NANOS_PER_TICK.store(NANOS_PER_SECOND / ticks_per_second, Ordering::Relaxed);
     true
+}
+
+pub(crate) fn ticks_per_second() -> u64 {
+    TICKS_PER_SECOND.load(Ordering::Relaxed)
+}
+
+/// Lets user mode read the counters of time, cycles and instructions.
+pub(super) fn open_counters_to_programs() {
+    // SAFETY: reading the counters is all that this allows.
+    unsafe { asm!("csrw scounteren, {}", in(reg) 0b111usize, options(nomem, nostack, preserves_flags)) };
 }
 
 #[inline]

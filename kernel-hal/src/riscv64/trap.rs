@@ -121,6 +121,7 @@ pub(super) fn install() {
         asm!("csrw sscratch, zero", "csrw stvec, {}", "csrw sie, {}", in(reg) entry, in(reg) enabled);
     }
     prepare_status_for_user_entry();
+    super::time::open_counters_to_programs();
 }
 
 fn prepare_status_for_user_entry() {

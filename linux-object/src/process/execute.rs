@@ -3,11 +3,12 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use kernel_hal::UserContext;
+use kernel_hal::{UserContext, VirtAddr};
 use linux_abi::Errno;
 
 use crate::namespace::walk;
 use crate::program::{self, Interpreter, ProgramSource};
+use crate::signal::NO_STACK;
 use crate::thread::{Resources, Thread};
 
 /// What is to be executed.
@@ -26,6 +27,8 @@ pub struct NewProgram {
     pub resources: Resources,
     /// Its first registers.
     pub context: UserContext,
+    /// Where its signal handlers return to.
+    pub signal_return: VirtAddr,
 }
 
 /// References to the file table that are the thread's own: in its future, in what others see of it, and in this call.
@@ -67,6 +70,7 @@ pub async fn execute(
         drop(files.close_for_exec());
         thread.set_name(&name);
         thread.set_clear_child_id(0);
+        thread.with_signals(|signals| signals.alternate_stack = NO_STACK);
         let resources = Resources {
             address_space: loaded.address_space,
             files,
@@ -76,7 +80,7 @@ pub async fn execute(
         thread.set_resources(resources.clone());
         thread.release_memory();
         let context = UserContext::new(loaded.entry, loaded.stack_pointer);
-        return Ok(NewProgram { resources, context });
+        return Ok(NewProgram { resources, context, signal_return: loaded.signal_return });
     }
     Err(Errno::ELOOP)
 }

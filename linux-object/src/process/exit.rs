@@ -6,6 +6,9 @@ use core::sync::atomic::Ordering;
 
 use linux_abi::process::WaitStatus;
 use linux_abi::signal::Signal;
+use linux_abi::signal_info::{
+    CLD_CONTINUED, CLD_DUMPED, CLD_EXITED, CLD_KILLED, CLD_STOPPED, ChildReport, SignalInfo,
+};
 
 use super::{Process, TABLE};
 use crate::signal;
@@ -37,16 +40,31 @@ pub fn end_thread(thread: &Arc<Thread>) {
     let adopter = has_dead_orphans.then(|| table.process(FIRST_PROCESS).cloned()).flatten();
     drop(table);
 
+    let report = SignalInfo::child(report(process, status));
     if let Some(parent) = parent {
-        if let Some(signal) = process.exit_signal {
-            signal::send_to_process(&parent, signal);
+        match process.exit_signal {
+            Some(Signal::SIGCHLD) => signal::send_to_process(&parent, Signal::SIGCHLD, report),
+            Some(signal) => signal::send_to_process(&parent, signal, SignalInfo::kernel(signal)),
+            None => {}
         }
         parent.child_event.wake_all();
     }
     if let Some(adopter) = adopter {
-        signal::send_to_process(&adopter, Signal::SIGCHLD);
+        signal::send_to_process(&adopter, Signal::SIGCHLD, report);
         adopter.child_event.wake_all();
     }
+}
+
+fn report(process: &Process, status: WaitStatus) -> ChildReport {
+    let (code, status) = match status {
+        WaitStatus::Exited(code) => (CLD_EXITED, i32::from(code)),
+        WaitStatus::Killed { signal, core_dumped: false } => (CLD_KILLED, i32::from(signal)),
+        WaitStatus::Killed { signal, core_dumped: true } => (CLD_DUMPED, i32::from(signal)),
+        WaitStatus::Stopped(signal) => (CLD_STOPPED, i32::from(signal)),
+        WaitStatus::Continued => (CLD_CONTINUED, i32::from(Signal::SIGCONT.number())),
+    };
+    let user = process.credentials().real_user;
+    ChildReport { code, process: process.id(), user, status, user_ticks: 0, system_ticks: 0 }
 }
 
 /// Gives children without a parent to the first process. Returns whether one of them has already ended.

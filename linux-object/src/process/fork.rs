@@ -2,7 +2,7 @@
 
 use alloc::sync::Arc;
 
-use kernel_hal::UserContext;
+use kernel_hal::{UserContext, VirtAddr};
 use linux_abi::Errno;
 use linux_abi::process::CloneFlags;
 use linux_abi::signal::Signal;
@@ -22,6 +22,8 @@ pub struct CloneRequest {
     pub stack: usize,
     /// The child's thread pointer, with `SETTLS`.
     pub thread_pointer: usize,
+    /// Where the caller's signal handlers return to, and the child's will.
+    pub signal_return: VirtAddr,
     /// Where the child's number is to be stored, and zeroed when it ends.
     pub child_id: usize,
 }
@@ -94,7 +96,7 @@ pub fn clone(
     let parent = caller.process();
     let process =
         if shares_process { parent.clone() } else { Process::new(id, Some(parent), request.exit_signal) };
-    let signals = caller.with_signals(|signals| signals.inherit());
+    let signals = caller.with_signals(|signals| signals.inherit(request.flags.contains(CloneFlags::VM)));
     let thread = Thread::new(id, process.clone(), resources.clone(), signals);
     thread.set_name(&caller.name());
     if request.flags.contains(CloneFlags::CHILD_CLEARTID) {
@@ -126,6 +128,12 @@ pub fn clone(
     }
     let wants_own_id = request.flags.contains(CloneFlags::CHILD_SETTID);
     let set_child_id = if wants_own_id { request.child_id } else { 0 };
-    start(StartedThread { thread: thread.clone(), resources, context: child_context, set_child_id });
+    start(StartedThread {
+        thread: thread.clone(),
+        resources,
+        context: child_context,
+        signal_return: request.signal_return,
+        set_child_id,
+    });
     Ok(thread)
 }

@@ -21,6 +21,7 @@ use linux_abi::process::WaitStatus;
 use linux_abi::signal::Signal;
 
 use crate::credentials::Credentials;
+use crate::signal::PendingSignals;
 use crate::thread::Thread;
 use identity::IdentityTable;
 
@@ -44,6 +45,7 @@ pub struct Process {
     child_event: WaitQueue,
     credentials: SpinLock<Arc<Credentials>>,
     exit_signal: Option<Signal>,
+    pending_signals: SpinLock<PendingSignals>,
     started: Instant,
 }
 
@@ -78,6 +80,7 @@ impl Process {
             child_event: WaitQueue::new("child event"),
             credentials: SpinLock::new(Rank::FILE, credentials),
             exit_signal,
+            pending_signals: SpinLock::new(Rank::FILE, PendingSignals::default()),
             started: Instant::now(),
         })
     }
@@ -118,6 +121,11 @@ impl Process {
     pub fn start_session(&self) {
         self.session.store(self.id, Ordering::Relaxed);
         self.set_group(self.id);
+    }
+
+    /// Runs `look` on the signals that were sent to the process as a whole.
+    pub fn with_pending_signals<R>(&self, look: impl FnOnce(&mut PendingSignals) -> R) -> R {
+        look(&mut self.pending_signals.lock())
     }
 
     /// When it was created.

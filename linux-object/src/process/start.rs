@@ -2,10 +2,11 @@
 
 use alloc::sync::Arc;
 
-use kernel_hal::UserContext;
+use kernel_hal::{UserContext, VirtAddr};
 use ksync::Once;
 use linux_abi::Errno;
 
+use super::execute::NewProgram;
 use super::{Process, TABLE};
 use crate::thread::{Resources, Thread};
 
@@ -17,6 +18,8 @@ pub struct StartedThread {
     pub resources: Resources,
     /// Its registers.
     pub context: UserContext,
+    /// Where its signal handlers return to.
+    pub signal_return: VirtAddr,
     /// Where it stores its number in its own memory before its first instruction; 0 for nowhere.
     pub set_child_id: usize,
 }
@@ -46,7 +49,7 @@ pub fn first_process(resources: Resources) -> Result<Arc<Thread>, Errno> {
 }
 
 /// Lets the first process run.
-pub fn start_first_thread(thread: Arc<Thread>, resources: Resources, context: UserContext) {
-    thread.set_resources(resources.clone());
-    start(StartedThread { thread, resources, context, set_child_id: 0 });
+pub fn start_first_thread(thread: Arc<Thread>, program: NewProgram) {
+    let NewProgram { resources, context, signal_return } = program;
+    start(StartedThread { thread, resources, context, signal_return, set_child_id: 0 });
 }

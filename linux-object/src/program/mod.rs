@@ -4,6 +4,8 @@ mod elf;
 mod script;
 mod stack;
 
+pub mod shared_object;
+
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -38,6 +40,8 @@ pub struct LoadedProgram {
     pub arguments: Range<usize>,
     /// Where its environment lies.
     pub environment: Range<usize>,
+    /// Where a signal handler returns to.
+    pub signal_return: VirtAddr,
 }
 
 /// What is to be loaded.
@@ -122,7 +126,8 @@ pub async fn load(
         entry = interpreter_base + loader.entry;
     }
     map_stack(&space, stack_top, program.executable_stack)?;
-    let auxiliary = auxiliary_vector(&program, base, interpreter_base, credentials);
+    let shared_object = shared_object::map(&space)?;
+    let auxiliary = auxiliary_vector(&program, base, interpreter_base, shared_object, credentials);
     let initial = stack::layout(
         stack_top,
         &source.arguments,
@@ -139,6 +144,7 @@ pub async fn load(
         stack_pointer: VirtAddr::new(initial.stack_pointer),
         arguments: initial.arguments,
         environment: initial.environment,
+        signal_return: shared_object + vdso::RT_SIGRETURN_OFFSET,
     })
 }
 
@@ -237,6 +243,7 @@ fn auxiliary_vector(
     program: &Program,
     base: usize,
     interpreter_base: usize,
+    shared_object: VirtAddr,
     credentials: &Credentials,
 ) -> Vec<(u64, usize)> {
     let headers = program.headers_address.map_or(0, |address| base + address);
@@ -258,6 +265,7 @@ fn auxiliary_vector(
         (tag::AT_EGID, credentials.effective_group as usize),
         (tag::AT_SECURE, usize::from(is_secure)),
         (tag::AT_HWCAP2, 0),
+        (tag::AT_SYSINFO_EHDR, shared_object.as_usize()),
     ]
 }
 
