@@ -68,8 +68,9 @@ extern "C" fn continue_on_own_stack() {
     interrupts::install();
     linux_object::random::add_entropy(description.chosen.random_seed);
     devices::probe(description);
-    diagnostics::start(&command_line());
-    user_space::start();
+    if !diagnostics::start_panic_test(&command_line()) {
+        user_space::start();
+    }
     let started =
         machine::start_other_harts(description, &mut boot_memory::stack_page, || executor::run_hart());
     if let Err(error) = started {

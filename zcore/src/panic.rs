@@ -22,6 +22,8 @@ const PANIC_STATUS: u8 = 101;
 const NOBODY: usize = usize::MAX;
 
 static PANICKING: AtomicUsize = AtomicUsize::new(NOBODY);
+static INNER_PANICS: AtomicUsize = AtomicUsize::new(0);
+const MOST_INNER_MESSAGES: usize = 3;
 static NEXT_STAGE: AtomicUsize = AtomicUsize::new(0);
 
 /// What `panic=` says; [`END_WITH_STATUS`] if it does not.
@@ -65,6 +67,10 @@ fn panic(info: &PanicInfo<'_>) -> ! {
         }
         Err(first) if first == here => {
             tell_location("\n(panic while reporting", info);
+            // The message of a panic inside a panic may panic as well, but not for ever.
+            if INNER_PANICS.fetch_add(1, Ordering::Relaxed) < MOST_INNER_MESSAGES {
+                let _ = write!(BootConsole, "{}", info.message());
+            }
             say!("; the report goes on)");
         }
         Err(_) => halt::wait_for_turn(Some(info)),

@@ -27,11 +27,11 @@ pub fn configure(command_line: &CommandLine<'_>) {
     }
 }
 
-/// Starts what needs tasks: the test that `panic-test=` asks for.
-pub fn start(command_line: &CommandLine<'static>) {
-    if let Some(name) = command_line.value("panic-test") {
-        panic_test::start(name);
-    }
+/// Starts the test that `panic-test=` asks for, instead of programs. Returns whether there is one.
+pub fn start_panic_test(command_line: &CommandLine<'static>) -> bool {
+    let Some(name) = command_line.value("panic-test") else { return false };
+    panic_test::start(name);
+    true
 }
 
 fn valid<T>(value: Result<Option<T>, BadValue<'_>>) -> Option<T> {

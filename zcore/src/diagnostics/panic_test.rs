@@ -30,7 +30,7 @@ const CASES: [(&str, fn()); 11] = [
 /// Starts the case once all harts run.
 pub fn start(name: &'static str) {
     let case = CASES.iter().find(|(known, _)| *known == name);
-    let Some((_, case)) = case else { return log::warn!("panic-test: there is no case {name}") };
+    let Some((_, case)) = case else { panic!("panic-test: there is no case {name}") };
     executor::spawn(TaskOptions::new("panic-test"), async move {
         until_all_harts_run().await;
         log::info!("panic-test: {name}");
@@ -114,15 +114,20 @@ fn task_list_lock() {
 fn run_queue_lock() {
     let all = HartId::online();
     // Others are made to want the lock.
-    for hart in all.without(HartId::current()).iter() {
-        let busy = TaskOptions::new("spawner").affinity(HartMask::only(hart));
-        executor::spawn(busy, async {
+    let here = HartId::current();
+    static STARTED: AtomicU32 = AtomicU32::new(0);
+    for hart in all.without(here).iter() {
+        let busy = TaskOptions::new("spinner").affinity(HartMask::only(hart));
+        executor::spawn(busy, async move {
+            STARTED.fetch_add(1, Ordering::SeqCst);
             loop {
-                executor::spawn(TaskOptions::new("short"), async {}).detach();
-                yield_now().await;
+                executor::spawn(TaskOptions::new("short").affinity(HartMask::only(here)), async {}).detach();
             }
         })
         .detach();
+    }
+    while STARTED.load(Ordering::SeqCst) < all.len() as u32 - 1 {
+        core::hint::spin_loop();
     }
     executor::with_run_queue_locked(|| {
         spin_for(Duration::from_millis(20));
@@ -136,6 +141,8 @@ fn two_harts() {
     for hart in harts.iter() {
         let options = TaskOptions::new("both").affinity(HartMask::only(hart));
         executor::spawn(options, async move {
+            // So that no hart is stopped before it panics.
+            interrupt::disable();
             ARRIVED.fetch_add(1, Ordering::SeqCst);
             while ARRIVED.load(Ordering::SeqCst) < harts.len() as u32 {
                 core::hint::spin_loop();

@@ -2,7 +2,7 @@
 
 use executor::{Activity, Class, TaskRecord, trace_ring};
 use kernel_hal::{HartId, Instant};
-use kernel_object::frame;
+use kernel_object::frame::{self, FrameKind};
 
 use super::halt;
 use crate::backtrace;
@@ -40,8 +40,8 @@ pub fn hart(hart: HartId) {
     let state = executor::hart_state(hart);
     let activity = match (state.is_running, state.is_idle) {
         (true, _) => "runs",
-        (false, true) => "is idle, last ran",
-        (false, false) => "is between tasks, last ran",
+        (false, true) => "sleeps, and last ran",
+        (false, false) => "runs nothing, and last ran",
     };
     say!(
         "{hart} {activity} task {}; {} ready, {} preempted, alarm {}",
@@ -114,7 +114,9 @@ fn memory() {
         statistics.free / FRAMES_PER_MIB,
         statistics.total / FRAMES_PER_MIB
     );
-    say!("  used frames by kind: {:?}", statistics.used);
+    for (kind, frames) in FrameKind::ALL.into_iter().zip(statistics.used) {
+        say!("  {frames:8} frames of kind {kind:?}");
+    }
 }
 
 /// A class in a word.
