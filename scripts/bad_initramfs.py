@@ -14,11 +14,12 @@
     bad-number       a header with a letter where a digit belongs
     bad-programs     the whole archive, and one with files that cannot be the first program
     bomb             300 MiB of zeros in 300 KiB
-    huge             90 MiB that are as long as they look
+    huge             90 MiB, of which one half does not compress
 """
 
 import gzip
 import pathlib
+import random
 import stat
 import zlib
 
@@ -57,7 +58,7 @@ def _content(kind, whole):
         "bad-number": lambda: _with_bad_number(compressed),
         "bad-programs": lambda: compressed + gzip.compress(_bad_programs()),
         "bomb": lambda: _zeros(BOMB_MIB),
-        "huge": lambda: _file("/huge", bytes(HUGE_MIB * MIB)).archive(),
+        "huge": lambda: gzip.compress(_file("/huge", _half_random(HUGE_MIB * MIB)).archive(), 1, mtime=0),
     }
     if kind not in makers:
         raise Failure(f"no such kind of initramfs: {kind}")
@@ -93,6 +94,10 @@ def _file(path, content):
     tree = mkinitramfs.Tree()
     tree.add(path, mkinitramfs.Entry(stat.S_IFREG | 0o644, content))
     return tree
+
+
+def _half_random(size):
+    return random.Random(size).randbytes(size // 2) + bytes(size // 2)
 
 
 def _bad_programs():

@@ -79,7 +79,7 @@ fn panic(info: &PanicInfo<'_>) -> ! {
 }
 
 /// The place alone: the message may be what cannot be shown.
-fn tell_location(what: &str, info: &PanicInfo<'_>) {
+pub fn tell_location(what: &str, info: &PanicInfo<'_>) {
     let _ = write!(BootConsole, "{what} on {}", HartId::current());
     if let Some(location) = info.location() {
         let _ = write!(BootConsole, " at {}:{}", location.file(), location.line());

@@ -13,7 +13,7 @@ use kernel_hal::{HartId, HartMask, Instant, machine};
 
 use super::report;
 use crate::backtrace;
-use crate::panic::{BootConsole, say};
+use crate::panic::{BootConsole, say, tell_location};
 
 /// How long a hart may take to answer. On a real machine it takes microseconds; an emulator's host may be busy.
 const MOST_TIME_TO_STOP: Duration = Duration::from_millis(500);
@@ -71,7 +71,8 @@ pub fn wait_for_turn(panic: Option<&PanicInfo<'_>>) -> ! {
         core::hint::spin_loop();
     }
     if let Some(info) = panic {
-        say!("  it panicked too: {info}");
+        tell_location("  it panicked too", info);
+        say!("{}", info.message());
     }
     // Nobody listens to errors of the console.
     let _ = backtrace::print(&mut BootConsole);

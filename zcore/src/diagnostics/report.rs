@@ -72,17 +72,22 @@ fn events() {
     }
 }
 
+/// All tasks, or as many as fit: those that run, then the others, newest first.
 fn tasks() {
     let mut count = 0;
-    let mut line = |record: &TaskRecord| {
-        count += 1;
-        if count <= MOST_TASKS {
-            task(record);
-        }
-    };
     say!("tasks:");
-    if !executor::try_for_each_task(&mut line) {
-        return say!("  the list is locked");
+    for running in [true, false] {
+        let is_free = executor::try_for_each_task(|record| {
+            if (record.activity() == Activity::Running) == running {
+                count += 1;
+                if count <= MOST_TASKS {
+                    task(record);
+                }
+            }
+        });
+        if !is_free {
+            return say!("  the list is locked");
+        }
     }
     if count > MOST_TASKS {
         say!("  and {} more", count - MOST_TASKS);
