@@ -105,6 +105,14 @@ pub fn try_for_each_task(visit: impl FnMut(&TaskRecord)) -> bool {
     ExecutorRef::current().registry.try_for_each(visit)
 }
 
+/// Calls `function` while this hart's run queue is locked: for testing what a panic at that moment says. Nothing can be
+/// woken meanwhile.
+pub fn with_run_queue_locked<R>(function: impl FnOnce() -> R) -> R {
+    let executor = ExecutorRef::current();
+    let _queue = executor.here().queue.lock();
+    function()
+}
+
 /// What a hart is doing, for reports.
 #[derive(Clone, Copy, Debug)]
 pub struct HartState {

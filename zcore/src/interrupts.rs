@@ -1,19 +1,27 @@
 //! What runs when an interrupt arrives.
 
 use kernel_hal::interrupt::{self, Handlers};
-use kernel_hal::machine;
 use zcore_drivers::InterruptRegistry;
+
+use crate::diagnostics::halt;
+use crate::kernel_log;
 
 /// Who handles which line of the interrupt controller.
 pub static LINES: InterruptRegistry = InterruptRegistry::new();
 
 static HANDLERS: Handlers = Handlers {
     timer: executor::on_timer,
-    reschedule: executor::on_reschedule,
+    reschedule,
     external: |line| executor::in_interrupt(|| LINES.dispatch(line)),
     preemption_point: executor::preemption_point,
-    halt: || machine::stop_hart(),
+    halt: halt::on_request,
 };
+
+/// Another hart, or this one, asks for a look at the run queue or at whoever waits for the log.
+fn reschedule() {
+    kernel_log::wake_readers();
+    executor::on_reschedule();
+}
 
 /// Registers the handlers. Interrupts are masked until the executor runs.
 pub fn install() {

@@ -16,7 +16,7 @@ use linux_object::namespace::{self, PathContext};
 use linux_object::process::execute::{ProgramRequest, execute};
 use linux_object::process::{first_process, set_thread_spawner, start_first_thread};
 use linux_object::thread::Resources;
-use linux_object::{clock, console, device_files as devices, procfs, sysfs};
+use linux_object::{clock, console, device_files as devices, kernel_messages, procfs, sysfs};
 use rcore_fs::initramfs;
 use rcore_fs::tmpfs::{Tmpfs, TmpfsOptions};
 
@@ -25,6 +25,7 @@ use crate::{command_line, machine_description};
 const MEMORY_DEVICES: u32 = 1;
 const NULL: u32 = 3;
 const ZERO: u32 = 5;
+const KERNEL_MESSAGES: u32 = 11;
 const TERMINAL_DEVICES: u32 = 5;
 const CONSOLE: u32 = 1;
 const SERIAL_DEVICES: u32 = 4;
@@ -53,6 +54,7 @@ fn register_devices() {
     open::register_character_devices(MEMORY_DEVICES, |device| match device.minor() {
         NULL => Ok(Arc::new(NullDevice)),
         ZERO => Ok(Arc::new(ZeroDevice)),
+        KERNEL_MESSAGES => kernel_messages::open(),
         _ => Err(Errno::ENXIO),
     });
     open::register_character_devices(TERMINAL_DEVICES, |device| match device.minor() {
@@ -68,6 +70,8 @@ fn register_devices() {
     devices::add_character_device(name, DeviceNumber::new(major, minor), 0o600);
     devices::add_character_device("null", DeviceNumber::new(MEMORY_DEVICES, NULL), 0o666);
     devices::add_character_device("zero", DeviceNumber::new(MEMORY_DEVICES, ZERO), 0o666);
+    let messages = DeviceNumber::new(MEMORY_DEVICES, KERNEL_MESSAGES);
+    devices::add_character_device("kmsg", messages, 0o644);
     devices::add_character_device("console", DeviceNumber::new(TERMINAL_DEVICES, CONSOLE), 0o600);
 }
 
