@@ -62,19 +62,24 @@ impl Executor {
         }
     }
 
+    /// Whether there is something to do at a preemption point.
+    #[inline]
+    pub(crate) fn wants_preemption(&self) -> bool {
+        let hart = self.here();
+        hart.summary.top() > hart.running().max(Urgency::BOOSTED)
+            && !hart.current.load(Relaxed).is_null()
+            && hart.preemption_depth.load(Relaxed) < MOST_NESTED
+            && preemption::count() == 0
+    }
+
     /// The last thing before an interrupt returns to kernel code: runs real-time tasks that are strictly above the
     /// interrupted one. Interrupts are masked.
     pub(crate) fn preemption_point(&self) {
-        let hart = self.here();
-        let floor = hart.running().max(Urgency::BOOSTED);
-        if hart.summary.top() <= floor
-            || hart.current.load(Relaxed).is_null()
-            || hart.preemption_depth.load(Relaxed) >= MOST_NESTED
-            || preemption::count() != 0
-        {
-            return;
+        if self.wants_preemption() {
+            let hart = self.here();
+            let floor = hart.running().max(Urgency::BOOSTED);
+            self.preempt(hart, Urgency(floor.0 + 1));
         }
-        self.preempt(hart, Urgency(floor.0 + 1));
     }
 
     #[cold]

@@ -193,6 +193,12 @@ impl AddressSpace {
         drop(previous);
     }
 
+    /// The address space that is in force on this hart. Who interrupts kernel code to run something else holds it and
+    /// activates it again: the interrupted code may be in the middle of a copy.
+    pub fn active() -> Option<Arc<Self>> {
+        current::get()
+    }
+
     /// Puts the kernel's own tables in force on this hart, so that it no longer keeps an address space alive.
     pub fn deactivate() {
         let saved = interrupt::disable_and_save();
@@ -325,6 +331,13 @@ mod current {
     pub(super) fn replace(new: Option<Arc<AddressSpace>>) -> Option<Arc<AddressSpace>> {
         CURRENT.masked().replace(new)
     }
+
+    pub(super) fn get() -> Option<Arc<AddressSpace>> {
+        let slot = CURRENT.masked();
+        let space = slot.take();
+        slot.set(space.clone());
+        space
+    }
 }
 
 /// On the host several threads may be the same hart, so the slot belongs to the thread.
@@ -341,6 +354,15 @@ mod current {
     pub(super) fn replace(new: Option<Arc<AddressSpace>>) -> Option<Arc<AddressSpace>> {
         // A thread that ends has no slot any more.
         CURRENT.try_with(|slot| slot.replace(new)).unwrap_or(None)
+    }
+
+    pub(super) fn get() -> Option<Arc<AddressSpace>> {
+        let get = |slot: &Cell<Option<Arc<AddressSpace>>>| {
+            let space = slot.take();
+            slot.set(space.clone());
+            space
+        };
+        CURRENT.try_with(get).unwrap_or(None)
     }
 }
 
