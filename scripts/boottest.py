@@ -26,13 +26,17 @@ import itertools
 import re
 import time
 
+import bad_initramfs
 import guest
 import qemu
 import testdisk
 from environment import TARGET, Failure, main
 
 TIMEOUT_SECONDS = 120
-QUIET = "quiet panic=-1"
+QUIET = "quiet"
+# Linux ends by a reboot when it panics; our kernel ends with a status unless it is told to reboot.
+LINUX_QUIET = "quiet panic=-1"
+PANIC_STATUS = 101
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,9 +49,11 @@ class Case:
     status: int | None = None  # None: 0, or anything else if the ending is a failure
     expect: tuple = ()  # regular expressions, each for (part of) a line
     linux: bool = True  # whether Linux must pass it as well
-    initramfs: str = "tests"  # tests | none | truncated
+    initramfs: str = "tests"  # tests | none | a kind of bad_initramfs.py
     options: tuple = ()  # (field of qemu.Machine, value) pairs that differ from the matrix
     once: bool = False  # only on the first machine of the matrix
+    loud: bool = False  # with all messages on the console
+    forbid: tuple = ()  # regular expressions that must match no line
     least_harts: int = 1  # not on machines with fewer
 
 
@@ -58,18 +64,102 @@ CASES = [
     Case("init", "rdinit=/init -- /tests/boot.sh", expect=(r"^ok$", r"^Linux version 6\.12\.", r"ended with status 0")),
     # That failure is seen as failure.
     Case("failing-program", "rdinit=/init -- false", ending="reset", expect=(r"ended with status 1",), once=True),
-    Case("no-such-init", "rdinit=/nonesuch init=/nonesuch", ending="failed", linux=False, once=True,
-         expect=(r"/nonesuch",)),
-    Case("no-initramfs", "rdinit=/init", ending="failed", linux=False, initramfs="none", once=True,
-         expect=(r"(?i)initramfs|initrd",)),
-    Case("truncated-initramfs", "rdinit=/init -- /tests/boot.sh", ending="failed", linux=False, initramfs="truncated",
-         once=True, expect=(r"(?i)initramfs|initrd",)),
     # What the kernel does not know: NAME=VALUE becomes the first program's environment, words with a dot in
     # their name are for modules and are dropped.
     Case("unknown-words", 'rdinit=/init frobnicate=1 some.module=2 -- sh -c "test $frobnicate = 1 && echo ok"', once=True,
          expect=(r"^ok$",)),
     Case("hvc0", "rdinit=/init -- /tests/boot.sh", linux=False, once=True, options=(("console", "hvc0"),),
          expect=(r"^ok$",)),
+]
+
+
+def bad_input(name, append, expect, **values):
+    """What the kernel cannot go on with: a clear message and a failing status."""
+    return Case(name, append, ending="failed", expect=(rf"(?i)kernel panic.*{expect}",), linux=False, once=True, **values)
+
+
+def bad_archive(kind, expect, **values):
+    """An initramfs that is wrong in some way."""
+    return bad_input(f"initramfs-{kind}", "rdinit=/init -- /tests/boot.sh", f"initramfs.*{expect}", initramfs=kind, **values)
+
+
+def bad_program(name, path, expect, **values):
+    """A first program that cannot be one."""
+    return bad_input(f"init-{name}", f"rdinit={path}", f"{path}.*{expect}", initramfs="bad-programs", **values)
+
+
+SMALL = (("memory", "128M"),)
+CASES += [
+    bad_input("no-initramfs", "rdinit=/init", "initramfs", initramfs="none"),
+    bad_input("no-disk", "root=/dev/vda rw init=/sbin/init", "(?:initramfs|/dev/vda)", initramfs="none"),
+    bad_archive("empty", ""),
+    bad_archive("no-archive", "not a cpio archive"),
+    *(bad_archive(f"cut-{share}", "too early") for share in (1, 25, 50, 99)),
+    bad_archive("cut-checksum", "too early"),
+    bad_archive("cut-in-header", "truncated"),
+    bad_archive("cut-in-name", "truncated"),
+    bad_archive("cut-in-data", "truncated"),
+    bad_archive("no-trailer", "truncated"),
+    bad_archive("damaged", "(?:damaged|not a cpio archive)"),
+    bad_archive("bad-number", "not a hexadecimal"),
+    bad_archive("bomb", "zeros.*(?:memory|space)", options=SMALL),
+    bad_archive("huge", "huge.*(?:memory|space)", options=SMALL),
+    bad_program("missing", "/bad/nonesuch", "(?:ENOENT|no such file)"),
+    bad_program("directory", "/bad", "(?:EACCES|permission)"),
+    bad_program("not-executable", "/bad/not-executable", "(?:EACCES|permission)"),
+    bad_program("bad-elf", "/bad/bad-elf", "(?:ENOEXEC|format)"),
+    bad_program("short-elf", "/bad/short-elf", "(?:ENOEXEC|format)"),
+    bad_program("text", "/bad/text", "(?:ENOEXEC|format)"),
+    bad_program("no-interpreter", "/bad/no-interpreter", "(?:ENOENT|no such file)"),
+    # Values that make no sense are told, and the boot goes on.
+    Case("bad-values", 'log=nonsense watchdog=soon trace=perhaps panic=later rdinit=/bin/busybox -- poweroff -f',
+         linux=False, once=True, loud=True,
+         expect=tuple(f"not understood|{word}" for word in ("log=nonsense", "watchdog=soon", "trace=perhaps", "panic=later"))),
+]
+
+
+def panic_case(name, *expect, harts=2, append="", **values):
+    """A bug on demand (zcore/src/diagnostics/panic_test.rs): the report must say this, and end with its status."""
+    return Case(f"panic-{name}", f"panic-test={name} {append}", ending=values.pop("ending", "failed"), expect=expect,
+                linux=False, once=True, options=(("harts", harts),), **values)
+
+
+CASES += [
+    # The whole report: message, task, callers in their order, the other hart, events, tasks, memory.
+    panic_case("plain", r"^kernel panic on hart\d at zcore/src/\S+: .*a panic on purpose",
+               r"^hart\d runs task \d+ \(panic-test\)", r"second_caller\S*\n.*first_caller", r"^hart\d (runs|sleeps)",
+               r"^last events on hart1:\n  \[", r"^ +\d+ panic-test +running", r"^memory: \d+ of \d+ MiB free", append="trace=on"),
+    panic_case("fault", r"load page fault .*value 0xdead0000", r"trap_entry\S*\n.*panic_test::fault"),
+    panic_case("message", r"a message with a trap: $", r"panic while reporting .*a panic inside a panic",
+               r"panic_test::message", r"^memory:"),
+    panic_case("overflow", r"kernel stack overflow", r"panic_test::descend", r"\d\d more of the same", r"panic_test::overflow",
+               r"^memory:"),
+    panic_case("overflow-in-message", r"a message without an end: $", r"panic while reporting .*kernel stack overflow",
+               r"panic_test::overflow_in_message", r"^memory:"),
+    panic_case("log-lock", r"a panic while the log is locked", r"^memory:"),
+    panic_case("task-list-lock", r"a panic while the list of tasks is locked", r"the list is locked", r"^memory:"),
+    panic_case("run-queue-lock", r"a panic while a run queue is locked", r"spinner.*running", r"^memory:"),
+    panic_case("two-harts", r"a panic on every hart", r"it panicked too .*a panic on every hart", r"^memory:", harts=4),
+    panic_case("masked-hart", r"a panic beside a hart", r"does not answer", r"^memory:"),
+    dataclasses.replace(panic_case("plain", r"a panic on purpose", r"^reboot in 1 seconds", append="panic=1",
+                                   ending="reset"), name="panic-and-reboot"),
+    panic_case("watchdog", r"watchdog: task \d+ \(panic-test\) has kept hart\d for \d{3} ms", r"panic_test::spin_for",
+               ending="shutdown", append="watchdog=200", loud=True),
+]
+
+# What log= and quiet let through; the boot says something on every level.
+LOUD = {"linux": False, "once": True}
+POWER_OFF = "rdinit=/bin/busybox -- poweroff -f"
+CASES += [
+    Case("log-info", POWER_OFF, loud=True, expect=(r"zcore: zCore Async",), forbid=(r"\] virtio_drivers: ",), **LOUD),
+    Case("log-quiet", POWER_OFF, forbid=(r"^\[ *\d+\.\d+\] zcore: ",), **LOUD),
+    Case("log-module", f"log=warn,linux-syscall=info {POWER_OFF}", loud=True, expect=(r"\] linux_syscall: power off",),
+         forbid=(r"\] zcore: ",), **LOUD),
+    Case("log-trace", f"log=trace {POWER_OFF}", loud=True, expect=(r"\] zcore: ", r"\] virtio_drivers: "), **LOUD),
+    Case("log-one-module", f"log=off,virtio-drivers=trace {POWER_OFF}", loud=True, expect=(r"\] virtio_drivers: ",),
+         forbid=(r"\] (?!virtio_drivers)\w+: ",), **LOUD),
+    Case("kernel-messages", 'rdinit=/bin/busybox -- sh -c "mount -t devtmpfs dev /dev; head -n 1 /dev/kmsg; poweroff -f"',
+         expect=(r"^6,0,\d+,-;zcore: zCore Async",), **LOUD),
 ]
 
 
@@ -90,9 +180,6 @@ def together(cases):
     return Case("guest-tests", f"rdinit=/init -- /tests/together.sh {names}",
                 expect=tuple(f"^{re.escape(case.name)}: ok$" for case in cases))
 
-
-# How our kernel ends after a panic.
-PANIC_STATUS = 101
 
 KERNEL_TEST = re.compile(r"^ktest: (\S+)(?: harts=(\d+))?(?: disk=(\S+))?(?: panics=(.+))?$", re.MULTILINE)
 
@@ -123,17 +210,14 @@ def initramfs(case):
     whole = guest.tests_initramfs()
     if case.initramfs == "tests":
         return whole
-    cut = TARGET / "initramfs-truncated.cpio.gz"
-    data = whole.read_bytes()
-    cut.write_bytes(data[:len(data) // 2])
-    return cut
+    return bad_initramfs.make(case.initramfs, whole)
 
 
 def boot(case, machine, linux=False):
     """Runs one case on a machine."""
     values = dataclasses.asdict(machine) | dict(case.options)
     machine = qemu.Machine(**values)
-    machine.append = f"{QUIET} {case.append}"
+    machine.append = f"{'' if case.loud else LINUX_QUIET if linux else QUIET} {case.append}".strip()
     machine.initrd = initramfs(case)
     if linux:
         machine.kernel = qemu.LINUX_IMAGE
@@ -152,6 +236,9 @@ def complaint(case, result):
     for pattern in case.expect:
         if not re.search(pattern, result.console, re.MULTILINE):
             return f"nothing on the console matches {pattern!r}"
+    for pattern in case.forbid:
+        if re.search(pattern, result.console, re.MULTILINE):
+            return f"something on the console matches {pattern!r}"
     return ""
 
 

@@ -40,7 +40,7 @@ def options(kind):
     """The fields of qemu.Machine that attach a disk, as pairs.
 
     plain: can only be read; scratch: what is written is thrown away; slow: the same, 400 requests a
-    second; failing: QEMU fails reads of BAD_BLOCKS.
+    second; failing: QEMU fails reads of BAD_BLOCKS, each request by itself.
     """
     if kind in DRIVES:
         return (("drives", [f"{image()},{DRIVES[kind]}"]),)
@@ -51,4 +51,4 @@ def options(kind):
              for number, (block, sector) in enumerate(itertools.product(BAD_BLOCKS, range(BLOCK_SECTORS)))]
     drive = ("if=none,id=failing,read-only=on,driver=raw,file.driver=blkdebug,file.image.driver=file,"
              f"file.image.filename={image()}," + ",".join(rules))
-    return (("extra", ["-drive", drive, "-device", "virtio-blk-device,drive=failing"]),)
+    return (("extra", ["-drive", drive, "-device", "virtio-blk-device,drive=failing,request-merging=off"]),)

@@ -111,6 +111,14 @@ pub fn try_for_each_task(visit: impl FnMut(&TaskRecord)) -> bool {
     ExecutorRef::current().registry.try_for_each(visit)
 }
 
+/// Calls `function` while this hart's run queue is locked: for testing what a panic at that moment says. Nothing can be
+/// woken meanwhile.
+pub fn with_run_queue_locked<R>(function: impl FnOnce() -> R) -> R {
+    let executor = ExecutorRef::current();
+    let _queue = executor.here().lock_queue();
+    function()
+}
+
 /// What a hart is doing, for reports.
 #[derive(Clone, Copy, Debug)]
 pub struct HartState {
@@ -146,6 +154,11 @@ pub fn hart_state(hart: HartId) -> HartState {
 /// Turns recording in the trace rings on or off, on all harts.
 pub fn set_trace_enabled(enabled: bool) {
     ExecutorRef::current().trace_enabled.store(enabled, Relaxed);
+}
+
+/// Whether events are recorded.
+pub fn is_trace_enabled() -> bool {
+    ExecutorRef::current().trace_enabled.load(Relaxed)
 }
 
 /// Calls `visit` for the last `count` events in a hart's trace ring, oldest first.

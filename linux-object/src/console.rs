@@ -5,6 +5,7 @@
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
+use alloc::string::String;
 use alloc::sync::Arc;
 use core::time::Duration;
 
@@ -40,6 +41,7 @@ static CONSOLE: Once<Arc<Console>> = Once::new();
 
 /// The system's console.
 pub struct Console {
+    name: String,
     port: Arc<dyn SerialPort>,
     state: SpinLock<State>,
     /// Woken when a reader, a writer or a poll may find something new.
@@ -74,8 +76,8 @@ impl OutputPort for Output {
     }
 }
 
-/// Makes a port the system's console. Called once, at boot, when tasks can be spawned.
-pub fn set_port(port: Arc<dyn SerialPort>) -> Result<(), Errno> {
+/// Makes a port the system's console, under this name. Called once, at boot, when tasks can be spawned.
+pub fn set_port(name: String, port: Arc<dyn SerialPort>) -> Result<(), Errno> {
     let discipline = LineDiscipline::new(STANDARD_TERMIOS).map_err(|_| Errno::ENOMEM)?;
     let mut output = VecDeque::new();
     output.try_reserve_exact(OUTPUT_BYTES).map_err(|_| Errno::ENOMEM)?;
@@ -89,6 +91,7 @@ pub fn set_port(port: Arc<dyn SerialPort>) -> Result<(), Errno> {
     };
     let console = CONSOLE.call_once(|| {
         Arc::new(Console {
+            name,
             port,
             state: SpinLock::new(Rank::FILE, state),
             changed: WaitQueue::new("console"),
@@ -108,6 +111,11 @@ pub fn set_port(port: Arc<dyn SerialPort>) -> Result<(), Errno> {
 pub fn open() -> Result<Arc<dyn File>, Errno> {
     let console = CONSOLE.get().ok_or(Errno::ENXIO)?;
     Ok(console.clone())
+}
+
+/// What the console's device is called, without `/dev/`.
+pub fn name() -> Option<&'static str> {
+    CONSOLE.get().map(|console| console.name.as_str())
 }
 
 /// Waits until everything that programs wrote to the console has been sent.

@@ -10,7 +10,7 @@ use rcore_fs::generated::{
     Attributes, ContentBuffer, DirectoryNode, FileNode, GeneratedFileSystem, TextFile,
 };
 
-use crate::clock;
+use crate::{clock, console};
 
 const DIRECTORY: u32 = 0o555;
 const ROOT_INODE: u64 = 1;
@@ -32,10 +32,11 @@ pub fn file_system() -> Result<Arc<dyn FileSystem>, Errno> {
     }
     let class = DirectoryNode::new(attributes(DIRECTORY));
     let terminals = DirectoryNode::new(attributes(DIRECTORY));
-    let console = DirectoryNode::new(attributes(DIRECTORY));
-    let active = TextFile(|output: &mut ContentBuffer| output.write_str("ttyS0\n"));
-    console.add("active", FileNode::new(attributes(READ_ONLY), active))?;
-    terminals.add("console", console)?;
+    let console_entry = DirectoryNode::new(attributes(DIRECTORY));
+    let active =
+        TextFile(|output: &mut ContentBuffer| writeln!(output, "{}", console::name().unwrap_or_default()));
+    console_entry.add("active", FileNode::new(attributes(READ_ONLY), active))?;
+    terminals.add("console", console_entry)?;
     class.add("tty", terminals)?;
     root.add("class", class)?;
     Ok(GeneratedFileSystem::new("sysfs", SYSFS_MAGIC, root))

@@ -17,7 +17,7 @@ use linux_abi::stat::{FileType, Stat, Statx, StatxMask, StatxTimestamp};
 use linux_abi::time::Timespec;
 use linux_object::credentials::Permission;
 use linux_object::file::open::open;
-use linux_object::file::{OpenFile, Position, Seek, pipe};
+use linux_object::file::{OpenFile, PipeEnds, Position, Seek, pipe};
 use linux_object::namespace::{PathContext, Place, walk};
 use linux_object::obstacle::{Attempt, Obstacle, complete};
 use linux_object::signal::send_to_thread;
@@ -212,7 +212,7 @@ pub fn pipe2(call: &mut Call<'_>, result: UserAddress, flags: OpenArgument) -> R
     if !(OpenFlags::CLOEXEC | OpenFlags::NONBLOCK).contains(flags) {
         return Err(Errno::EINVAL);
     }
-    let (reader, writer) = pipe()?;
+    let PipeEnds { reader, writer } = pipe()?;
     let status = flags & OpenFlags::NONBLOCK;
     let files = call.resources.files.clone();
     let close_on_exec = flags.contains(OpenFlags::CLOEXEC);

@@ -9,6 +9,11 @@ use kernel_object::frame::{self, Frame, FrameKind};
 
 use crate::symbols;
 
+/// What only the kernel may use when programs have used up everything else: a part of memory, and the most there is to
+/// it (8 MiB).
+const RESERVE_FRACTION: usize = 128;
+const MOST_RESERVED_FRAMES: usize = 2048;
+
 /// The first address above main memory.
 pub fn end(description: &MachineDescription<'_>) -> PhysAddr {
     description.memory.iter().map(|region| region.end()).max().unwrap_or_default()
@@ -25,6 +30,7 @@ pub fn hand_over(description: &MachineDescription<'_>, tree: DeviceTree<'_>) {
     // SAFETY: the linear map covers all of main memory, and what others use was taken out.
     unsafe { frame::init(&free) };
     let statistics = frame::statistics();
+    frame::set_reserve((statistics.free / RESERVE_FRACTION).min(MOST_RESERVED_FRAMES));
     log::info!("memory: {} MiB free", statistics.free >> 8);
 }
 

@@ -1,20 +1,28 @@
 //! What runs when an interrupt arrives.
 
 use kernel_hal::interrupt::{self, Handlers};
-use kernel_hal::machine;
 use kernel_object::address_space::AddressSpace;
 use zcore_drivers::InterruptRegistry;
+
+use crate::diagnostics::halt;
+use crate::kernel_log;
 
 /// Who handles which line of the interrupt controller.
 pub static LINES: InterruptRegistry = InterruptRegistry::new();
 
 static HANDLERS: Handlers = Handlers {
     timer: executor::on_timer,
-    reschedule: executor::on_reschedule,
+    reschedule,
     external: dispatch,
     preemption_point,
-    halt: || machine::stop_hart(),
+    halt: halt::on_request,
 };
+
+/// Another hart, or this one, asks for a look at the run queue or at whoever waits for the log.
+fn reschedule() {
+    kernel_log::wake_readers();
+    executor::on_reschedule();
+}
 
 /// A device raised this line.
 pub fn dispatch(line: u32) {

@@ -1,33 +1,26 @@
-//! The kernel log: levels per module, a ring that user space can read later, and the boot console.
+//! The kernel log: levels per module, a ring of records that programs can read, and the boot console.
+//!
+//! A message is put together before anything is locked, so what it shows may log itself, or panic. Its readers are woken
+//! from an interrupt of the hart's own: whoever logs may hold any lock.
+
+mod ring;
 
 use core::fmt::{self, Write};
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::ops::Range;
+use core::sync::atomic::{AtomicBool, Ordering, fence};
 
 use heapless::Vec;
 use kernel_hal::command_line::CommandLine;
-use kernel_hal::{Instant, console};
-use ksync::{Rank, SpinLock};
-use log::{LevelFilter, Log, Metadata, Record};
+use kernel_hal::interrupt::{self, Reason};
+use kernel_hal::{HartId, Instant, console};
+use ksync::{Once, Rank, SpinLock, WaitQueue};
+use linux_object::kernel_messages::{Header, KernelLogSource, Severity};
+use log::{Level, LevelFilter, Log, Metadata, Record};
 
-const RING_BYTES: usize = 64 << 10;
+use ring::{LONGEST_TEXT, RING_BYTES, Ring};
+
 const MOST_DIRECTIVES: usize = 16;
 const LONGEST_MODULE: usize = 48;
-
-/// The last [`RING_BYTES`] of messages. `written` counts all bytes ever written, so a reader knows what it missed.
-struct Ring {
-    bytes: [u8; RING_BYTES],
-    written: usize,
-}
-
-impl Write for Ring {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        for &byte in text.as_bytes() {
-            self.bytes[self.written % RING_BYTES] = byte;
-            self.written += 1;
-        }
-        Ok(())
-    }
-}
 
 /// A level for one module (and those below it), or for all.
 struct Directive {
@@ -40,16 +33,32 @@ struct Settings {
     directives: Vec<Directive, MOST_DIRECTIVES>,
 }
 
-static RING: SpinLock<Ring> = SpinLock::new(Rank::LOG, Ring { bytes: [0; RING_BYTES], written: 0 });
-static SETTINGS: SpinLock<Settings> =
-    SpinLock::new(Rank::CONSOLE, Settings { default: LevelFilter::Info, directives: Vec::new() });
+static RING: SpinLock<Ring> = SpinLock::new(Rank::LOG, Ring::new());
+static SETTINGS: Once<Settings> = Once::new();
 static QUIET: AtomicBool = AtomicBool::new(false);
+static READERS: WaitQueue = WaitQueue::new("kernel log");
+static READERS_MUST_BE_WOKEN: AtomicBool = AtomicBool::new(false);
 
 struct KernelLog;
 
+static LOG: KernelLog = KernelLog;
+
+/// Text of limited length; what is more is cut.
+struct Text(heapless::Vec<u8, LONGEST_TEXT>);
+
+impl Write for Text {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let mut end = text.len().min(LONGEST_TEXT - self.0.len());
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        self.0.extend_from_slice(&text.as_bytes()[..end]).map_err(|_| fmt::Error)
+    }
+}
+
 impl Log for KernelLog {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        let settings = SETTINGS.lock();
+        let Some(settings) = SETTINGS.get() else { return metadata.level() <= LevelFilter::Info };
         let named = settings.directives.iter().rev().find(|directive| {
             let rest = metadata.target().strip_prefix(directive.module.as_str());
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
@@ -61,72 +70,127 @@ impl Log for KernelLog {
         if !self.enabled(record.metadata()) {
             return;
         }
-        let micros = Instant::now().as_nanos() / 1000;
-        let (seconds, micros) = (micros / 1_000_000, micros % 1_000_000);
+        let mut text = Text(Vec::new());
+        let module = record.target().split("::").next().unwrap_or("");
+        // Only what is shown can fail; then the text ends there.
+        let _ = write!(text, "{module}: {}", record.args());
+        let now = Instant::now();
+        let severity = severity_of(record.level());
         let mut ring = RING.lock();
-        let start = ring.written;
-        // Writing into the ring cannot fail.
-        let _ = writeln!(
-            ring,
-            "[{seconds:5}.{micros:06}] {}: {}",
-            record.target().split("::").next().unwrap_or(""),
-            record.args()
-        );
-        if !QUIET.load(Ordering::Relaxed) || record.level() <= log::Level::Error {
-            for at in start..ring.written {
-                console::write(&[ring.bytes[at % RING_BYTES]]);
-            }
+        ring.push(now.as_nanos() / 1000, severity, &text.0);
+        if !QUIET.load(Ordering::Relaxed) || record.level() <= Level::Error {
+            // Under the lock, so that lines come out whole and in the order of their numbers.
+            show(now, &text.0);
+        }
+        drop(ring);
+        // Between adding the record and looking for readers, as the rule of wait queues wants.
+        fence(Ordering::SeqCst);
+        if !READERS.is_empty() {
+            READERS_MUST_BE_WOKEN.store(true, Ordering::Release);
+            interrupt::send(HartId::current(), Reason::Reschedule);
         }
     }
 
     fn flush(&self) {}
 }
 
-/// Makes the `log` macros work, at level `info`.
-pub fn install() {
-    static LOG: KernelLog = KernelLog;
-    if log::set_logger(&LOG).is_ok() {
-        log::set_max_level(LevelFilter::Info);
+fn severity_of(level: Level) -> Severity {
+    match level {
+        Level::Error => Severity::Error,
+        Level::Warn => Severity::Warning,
+        Level::Info => Severity::Information,
+        Level::Debug | Level::Trace => Severity::Debug,
     }
 }
 
-/// Applies `log=` and `quiet`.
+fn show(now: Instant, text: &[u8]) {
+    struct Console;
+    impl Write for Console {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            console::write(text.as_bytes());
+            Ok(())
+        }
+    }
+    let micros = now.as_nanos() / 1000;
+    // The console accepts everything.
+    let _ = write!(Console, "[{:5}.{:06}] ", micros / 1_000_000, micros % 1_000_000);
+    console::write(text);
+    console::write(b"\n");
+}
+
+/// Makes the `log` macros work, at level `info`.
+pub fn install() {
+    if log::set_logger(&LOG).is_ok() {
+        log::set_max_level(LevelFilter::Info);
+    }
+    linux_object::kernel_messages::register(&LOG);
+}
+
+/// Applies `log=` and `quiet`. Called once.
 pub fn configure(command_line: &CommandLine<'_>) {
     QUIET.store(command_line.quiet(), Ordering::Relaxed);
-    let mut most = LevelFilter::Info;
+    let mut settings = Settings { default: LevelFilter::Info, directives: Vec::new() };
+    let mut problems: Vec<_, 4> = Vec::new();
     for directive in command_line.log_directives() {
         match directive {
             Ok(directive) => {
-                most = most.max(directive.level);
-                if let Err(problem) = apply(directive.module, directive.level) {
-                    log::warn!("log=: {problem}");
+                if let Err(problem) = settings.apply(directive.module, directive.level) {
+                    // As many as fit are told.
+                    let _ = problems.push(problem);
                 }
             }
             Err(problem) => log::warn!("{problem}"),
         }
     }
-    log::set_max_level(most);
+    let most = settings.directives.iter().map(|directive| directive.level).max();
+    log::set_max_level(settings.default.max(most.unwrap_or(LevelFilter::Off)));
+    SETTINGS.call_once(|| settings);
+    problems.iter().for_each(|problem| log::warn!("log=: {problem}"));
 }
 
-fn apply(module: Option<&str>, level: LevelFilter) -> Result<(), &'static str> {
-    let mut settings = SETTINGS.lock();
-    let Some(module) = module else {
-        settings.default = level;
-        return Ok(());
-    };
-    let module = heapless::String::try_from(module).map_err(|_| "a module's name is too long")?;
-    settings.directives.push(Directive { module, level }).map_err(|_| "too many modules are named")
-}
-
-/// Copies messages from the ring, starting at the byte with number `position` since boot, or at the oldest one that is
-/// left. Returns how many bytes were copied and the position behind them.
-pub fn read(position: usize, destination: &mut [u8]) -> (usize, usize) {
-    let ring = RING.lock();
-    let oldest = ring.written.saturating_sub(RING_BYTES);
-    let start = position.max(oldest);
-    let len = ring.written.saturating_sub(start).min(destination.len());
-    for (offset, byte) in destination[..len].iter_mut().enumerate() {
-        *byte = ring.bytes[(start + offset) % RING_BYTES];
+impl Settings {
+    fn apply(&mut self, module: Option<&str>, level: LevelFilter) -> Result<(), &'static str> {
+        let Some(module) = module else {
+            self.default = level;
+            return Ok(());
+        };
+        // As in the names of modules.
+        let mut name = heapless::String::new();
+        for character in module.chars() {
+            let character = if character == '-' { '_' } else { character };
+            name.push(character).map_err(|_| "a module's name is too long")?;
+        }
+        self.directives.push(Directive { module: name, level }).map_err(|_| "too many modules are named")
     }
-    (len, start + len)
+}
+
+/// Wakes whoever waits for a message, if there was one. Called from interrupts, where no lock is held.
+pub fn wake_readers() {
+    if READERS_MUST_BE_WOKEN.load(Ordering::Relaxed) && READERS_MUST_BE_WOKEN.swap(false, Ordering::AcqRel) {
+        READERS.wake_all();
+    }
+}
+
+/// Calls `function` while the log is locked: for testing what a panic at that moment says.
+pub fn with_lock_held<R>(function: impl FnOnce() -> R) -> R {
+    let _ring = RING.lock();
+    function()
+}
+
+impl KernelLogSource for KernelLog {
+    fn sequences(&self) -> Range<u64> {
+        RING.lock().sequences()
+    }
+
+    fn read(&self, sequence: u64, text: &mut [u8]) -> Option<Header> {
+        RING.lock().read(sequence, text)
+    }
+
+    fn capacity_bytes(&self) -> usize {
+        RING_BYTES
+    }
+
+    fn readers(&self) -> &WaitQueue {
+        &READERS
+    }
 }

@@ -8,6 +8,7 @@ extern crate alloc;
 mod backtrace;
 mod boot_memory;
 mod devices;
+mod diagnostics;
 mod interrupts;
 mod kernel_log;
 mod kernel_test;
@@ -39,6 +40,7 @@ extern "C" fn kernel_main(hardware_hart: usize, device_tree: usize) -> ! {
     let description = DESCRIPTION.call_once(|| description);
     let command_line = command_line();
     kernel_log::configure(&command_line);
+    diagnostics::configure(&command_line);
     log::info!("zCore Async {} on {} harts", env!("CARGO_PKG_VERSION"), description.usable_harts().count());
     log::info!("command line: {}", command_line.text());
     description.problems.iter().for_each(|problem| log::warn!("{problem}"));
@@ -70,7 +72,7 @@ extern "C" fn continue_on_own_stack() {
     interrupts::install();
     linux_object::random::add_entropy(description.chosen.random_seed);
     devices::probe(description);
-    if !kernel_test::start(&command_line()) {
+    if !diagnostics::start_panic_test(&command_line()) && !kernel_test::start(&command_line()) {
         user_space::start();
     }
     let started =

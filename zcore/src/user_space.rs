@@ -16,7 +16,7 @@ use linux_object::namespace::{self, PathContext};
 use linux_object::process::execute::{ProgramRequest, execute};
 use linux_object::process::{first_process, set_thread_spawner, start_first_thread};
 use linux_object::thread::Resources;
-use linux_object::{clock, console, device_files as devices, procfs, sysfs};
+use linux_object::{clock, console, device_files as devices, kernel_messages, procfs, sysfs};
 use rcore_fs::initramfs;
 use rcore_fs::tmpfs::{Tmpfs, TmpfsOptions};
 
@@ -25,10 +25,12 @@ use crate::{ENTRY, command_line, machine_description};
 const MEMORY_DEVICES: u32 = 1;
 const NULL: u32 = 3;
 const ZERO: u32 = 5;
+const KERNEL_MESSAGES: u32 = 11;
 const TERMINAL_DEVICES: u32 = 5;
 const CONSOLE: u32 = 1;
 const SERIAL_DEVICES: u32 = 4;
 const FIRST_SERIAL: u32 = 64;
+const VIRTIO_CONSOLES: u32 = 229;
 const ROOT_PERMISSIONS: u32 = 0o755;
 
 /// Programs that are tried if the command line names none, as on Linux.
@@ -52,19 +54,24 @@ fn register_devices() {
     open::register_character_devices(MEMORY_DEVICES, |device| match device.minor() {
         NULL => Ok(Arc::new(NullDevice)),
         ZERO => Ok(Arc::new(ZeroDevice)),
+        KERNEL_MESSAGES => kernel_messages::open(),
         _ => Err(Errno::ENXIO),
     });
     open::register_character_devices(TERMINAL_DEVICES, |device| match device.minor() {
         CONSOLE => console::open(),
         _ => Err(Errno::ENXIO),
     });
-    open::register_character_devices(SERIAL_DEVICES, |device| match device.minor() {
-        FIRST_SERIAL => console::open(),
-        _ => Err(Errno::ENXIO),
-    });
-    devices::add_character_device("ttyS0", DeviceNumber::new(SERIAL_DEVICES, FIRST_SERIAL), 0o600);
+    // The console's own name: whichever port it is, there is one node for it.
+    let (major, minor, name) = match console::name() {
+        Some("hvc0") => (VIRTIO_CONSOLES, 0, "hvc0"),
+        _ => (SERIAL_DEVICES, FIRST_SERIAL, "ttyS0"),
+    };
+    open::register_character_devices(major, |_| console::open());
+    devices::add_character_device(name, DeviceNumber::new(major, minor), 0o600);
     devices::add_character_device("null", DeviceNumber::new(MEMORY_DEVICES, NULL), 0o666);
     devices::add_character_device("zero", DeviceNumber::new(MEMORY_DEVICES, ZERO), 0o666);
+    let messages = DeviceNumber::new(MEMORY_DEVICES, KERNEL_MESSAGES);
+    devices::add_character_device("kmsg", messages, 0o644);
     devices::add_character_device("console", DeviceNumber::new(TERMINAL_DEVICES, CONSOLE), 0o600);
 }
 

@@ -39,6 +39,9 @@ const KNOWN_KEYS: &[&str] = &[
     "log",
     "panic",
     "ktest",
+    "panic_test",
+    "trace",
+    "watchdog",
     "kbench",
 ];
 

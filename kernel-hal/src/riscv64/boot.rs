@@ -44,6 +44,12 @@ const _: () = assert!(align_of::<BootStack>() == 2 * STACK_SIZE);
 #[unsafe(link_section = ".bss.boot_stack")]
 static mut BOOT_STACK: BootStack = BootStack([0; 2 * STACK_SIZE]);
 
+/// Where the boot hart's first stack is.
+pub(super) fn first_stack() -> core::ops::Range<usize> {
+    let start = (&raw const BOOT_STACK).addr();
+    start..start + 2 * STACK_SIZE
+}
+
 /// Who takes it first is the boot hart: old firmware can let two harts in.
 #[unsafe(link_section = ".data")]
 static mut LOTTERY: u32 = 0;

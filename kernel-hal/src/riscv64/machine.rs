@@ -183,6 +183,11 @@ pub fn enable_interrupt_line(line: u32, hart: HartId) {
     plic::enable(line, hart);
 }
 
+/// Whether the address is inside a kernel stack that is mapped, and may be read: for backtraces.
+pub fn is_on_a_kernel_stack(address: usize) -> bool {
+    stacks::contain(address)
+}
+
 /// Calls `function` on this hart's next free preemption stack, with interrupts enabled, and comes back with interrupts
 /// masked. At most two deep; to be called with interrupts masked.
 pub fn call_on_preemption_stack(function: extern "C" fn()) {

@@ -3,7 +3,7 @@
 
 use core::arch::naked_asm;
 
-use super::kernel_space;
+use super::{boot, hart, kernel_space};
 use crate::{HartId, KERNEL_STACK_WINDOW, MAX_HARTS, PAGE_SIZE, PhysAddr, VirtAddr};
 
 /// Bytes in one stack.
@@ -42,6 +42,19 @@ pub(super) fn map_all(hart: HartId, allocate: &mut dyn FnMut() -> Option<PhysAdd
     Some(())
 }
 
+/// Whether the address is inside a kernel stack that is mapped: the boot hart's first one, or one of the window.
+pub(super) fn contain(address: usize) -> bool {
+    if address & STACK_SIZE == 0 {
+        return false;
+    }
+    let Some(offset) = address.checked_sub(KERNEL_STACK_WINDOW).filter(|&offset| offset < WINDOW_SIZE) else {
+        return boot::first_stack().contains(&address);
+    };
+    let hart = offset / (PURPOSES * SLOT_SIZE);
+    // SAFETY: written once, before the hart starts; an aligned word cannot be torn.
+    unsafe { (&raw const (*hart::local_of(hart)).boot_stack_top).read_volatile() != 0 }
+}
+
 /// Calls `function` on the stack whose top is `stack_top`, and comes back.
 #[unsafe(naked)]
 pub(super) unsafe extern "C" fn call_on_stack(function: extern "C" fn(), stack_top: usize) {
@@ -50,6 +63,11 @@ pub(super) unsafe extern "C" fn call_on_stack(function: extern "C" fn(), stack_t
         "sd ra, 0(sp)",
         "sd s0, 8(sp)",
         "mv s0, sp",
+        // For backtraces: the caller's frame is found through s0, whatever the stack.
+        ".cfi_startproc",
+        ".cfi_def_cfa s0, 16",
+        ".cfi_offset ra, -16",
+        ".cfi_offset s0, -8",
         "mv sp, a1",
         "jalr a0",
         "mv sp, s0",
@@ -57,5 +75,6 @@ pub(super) unsafe extern "C" fn call_on_stack(function: extern "C" fn(), stack_t
         "ld s0, 8(sp)",
         "addi sp, sp, 16",
         "ret",
+        ".cfi_endproc",
     )
 }

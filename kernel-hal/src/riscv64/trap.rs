@@ -35,6 +35,13 @@ const FRAME_A0: usize = 8;
 unsafe extern "C" fn trap_entry() {
     naked_asm!(
         ".balign 4",
+        // For backtraces: from here on, whoever was interrupted is the caller. Register 64 stands for its counter.
+        ".cfi_startproc",
+        ".cfi_signal_frame",
+        ".cfi_return_column 64",
+        ".cfi_def_cfa sp, {frame_size}",
+        ".cfi_offset ra, 0 - {frame_size}",
+        ".cfi_offset 64, 128 - {frame_size}",
         // From user mode `sscratch` holds the hart's data, from the kernel zero.
         "csrrw tp, sscratch, tp",
         "beqz tp, 2f",
@@ -83,9 +90,17 @@ unsafe extern "C" fn trap_entry() {
         "mv a0, sp",
         "csrr a1, sepc",
         "csrr a2, scause",
+        // Nobody goes back: these are free, and tell a backtrace where the overflowed stack is.
+        "mv s0, sp",
+        "mv s1, ra",
+        "mv s2, a1",
+        ".cfi_def_cfa s0, {frame_size}",
+        ".cfi_register ra, s1",
+        ".cfi_register 64, s2",
         "ld sp, {emergency_stack_top}(tp)",
         "call {stack_overflow}",
         "unimp",
+        ".cfi_endproc",
         leave_user = sym context::leave_user,
         kernel_trap = sym kernel_trap,
         stack_overflow = sym stack_overflow,

@@ -40,7 +40,7 @@ use kernel_hal::{HartMask, PAGE_SIZE, PhysAddr, USER_END, VirtAddr, interrupt, p
 use ksync::{Rank, SpinLock};
 
 use crate::frame::{OutOfMemory, check_headroom};
-use crate::page_table::PageTable;
+use crate::page_table::{PageTable, Subtree};
 use crate::paged_object::{Mapper, PagedObject};
 use area_map::AreaMap;
 use gather::Gather;
@@ -216,17 +216,24 @@ impl AddressSpace {
     /// Unmaps everything. The last thread of a process calls it when it ends: the pages are free at once, even if a
     /// hart still has the (now empty) address space in force.
     pub fn clear(&self) {
-        let everything = VirtAddr::new(0)..VirtAddr::new(USER_END);
-        let mut gather = Gather::new();
-        let areas = {
-            let mut inner = self.inner.lock();
-            let empty = AreaMap::new(self.number, self.this.clone());
-            let areas = core::mem::replace(&mut inner.areas, empty);
-            inner.unmap_pages(everything.clone(), &mut gather, &self.translation);
-            inner.free_empty_tables(everything, &mut gather, &self.translation);
-            areas
-        };
-        gather.finish(&self.translation);
+        let mut areas = AreaMap::new(self.number, self.this.clone());
+        core::mem::swap(&mut self.inner.lock().areas, &mut areas);
+        // A fault finds no area any more, so nothing comes after what is taken out here.
+        loop {
+            let mut subtrees: [Option<Subtree>; 8] = [const { None }; 8];
+            let is_all = {
+                let mut inner = self.inner.lock();
+                inner.resident = 0;
+                inner.tables.take_subtrees(&mut subtrees)
+            };
+            if subtrees[0].is_some() {
+                self.translation.flush_everything();
+            }
+            drop(subtrees);
+            if is_all {
+                break;
+            }
+        }
         drop(areas);
     }
 }

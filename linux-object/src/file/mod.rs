@@ -27,7 +27,7 @@ use crate::thread::Thread;
 use crate::user_buffer::UserBuffer;
 
 pub use null::{NullDevice, ZeroDevice};
-pub use pipe::pipe;
+pub use pipe::{PipeEnds, pipe};
 pub(crate) use regular::errno_of;
 pub use table::{FileTable, MOST_DESCRIPTORS};
 

@@ -38,8 +38,16 @@ pub struct ReadEnd(Arc<Pipe>);
 /// The end that is written to.
 pub struct WriteEnd(Arc<Pipe>);
 
-/// Makes a pipe: the end to read from and the end to write to.
-pub fn pipe() -> Result<(Arc<dyn File>, Arc<dyn File>), Errno> {
+/// Both ends of a new pipe.
+pub struct PipeEnds {
+    /// The end to read from.
+    pub reader: Arc<dyn File>,
+    /// The end to write to.
+    pub writer: Arc<dyn File>,
+}
+
+/// Makes a pipe.
+pub fn pipe() -> Result<PipeEnds, Errno> {
     kernel_object::frame::check_headroom().map_err(|_| Errno::ENOMEM)?;
     let contents = Contents { queue: VecDeque::new(), is_busy: false };
     let pipe = Arc::new(Pipe {
@@ -48,7 +56,7 @@ pub fn pipe() -> Result<(Arc<dyn File>, Arc<dyn File>), Errno> {
         writers: AtomicUsize::new(1),
         changed: WaitQueue::new("pipe"),
     });
-    Ok((Arc::new(ReadEnd(pipe.clone())), Arc::new(WriteEnd(pipe))))
+    Ok(PipeEnds { reader: Arc::new(ReadEnd(pipe.clone())), writer: Arc::new(WriteEnd(pipe)) })
 }
 
 impl Pipe {
