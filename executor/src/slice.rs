@@ -158,7 +158,12 @@ impl Executor {
         }
         // A task that has just begun is looked at when its own slice is over.
         let begin = if over { now } else { hart.clock() };
-        let look = self.next_look(hart, &queue, record, begin);
+        let mut look = self.next_look(hart, &queue, record, begin);
+        if look <= now.as_nanos() {
+            // That moment has passed and nothing came of it: the next one counts from now, or the alarm would go off
+            // again at once, for ever.
+            look = self.next_look(hart, &queue, record, now);
+        }
         hart.slice_deadline.store(look.max(now.as_nanos() + SHORTEST_LOOK_NANOS), Relaxed);
         hart.set_contested_at(if queue.len() != 0 { running } else { Urgency::NONE });
         drop(queue);
