@@ -81,7 +81,7 @@ pub fn reboot(
     };
     Ok(slow(async move {
         console::drain().await;
-        log::info!("the first process ends the machine");
+        log::info!("the machine is told to end");
         end()
     }))
 }

@@ -247,10 +247,10 @@ impl UserThread {
         if Arc::strong_count(&self.resources.files) <= OWN_REFERENCES {
             drop(self.resources.files.close_all());
         }
-        AddressSpace::deactivate();
         if !shares_memory {
             self.resources.address_space.clear();
         }
+        AddressSpace::deactivate();
         self.thread.release_memory();
         end_thread(&self.thread);
     }
