@@ -126,13 +126,7 @@ impl Executor {
     /// The task, woken or after its poll, wants to run. Called by async-task, with the right to run the task.
     #[inline]
     pub(crate) fn make_ready(&self, record: &TaskRecord, was_running: bool) {
-        let is_busy = self.here().summary.len() != 0;
-        match (was_running, is_busy) {
-            (false, false) => self.wake_quickly::<false>(record),
-            (false, true) => self.wake_quickly::<true>(record),
-            (true, false) => self.requeue_quickly::<false>(record),
-            (true, true) => self.requeue_quickly::<true>(record),
-        }
+        if was_running { self.requeue_quickly::<false>(record) } else { self.wake_quickly::<false>(record) }
     }
 
     /// The usual wake: a fair task that nobody wants to treat in any special way was woken where it ran last, while a
@@ -145,6 +139,9 @@ impl Executor {
         if record.hart() != here {
             return self.make_ready_anywhere(record, false);
         }
+        if !BUSY && hart.summary.len() != 0 {
+            return self.wake_quickly::<true>(record);
+        }
         let Some(mut queue) = hart.try_lock_queue() else { return self.make_ready_anywhere(record, false) };
         // Read under the lock: see `reinsert`.
         if !(self.is_fair_and_free(record, here) && record.state.is_plain() && (BUSY || !queue.has_fair())) {
@@ -155,7 +152,8 @@ impl Executor {
         record.age.store(age, Relaxed);
         // SAFETY: the record is alive and in no queue: the caller has just got the right to run it.
         unsafe { if BUSY { queue.insert_fair(record) } else { queue.insert_only_fair(record) } };
-        let is_quiet = queue.running() == Urgency::FAIR
+        let running = queue.running();
+        let is_quiet = running == Urgency::FAIR
             && !queue.is_owed_the_hart(age)
             && hart.is_contested_at(Urgency::FAIR)
             && !self.trace_enabled.load(Relaxed);
@@ -163,6 +161,10 @@ impl Executor {
         // From here on the task may run and end: `record` is not touched any more.
         drop(queue);
         if !is_quiet {
+            if running == Urgency::NONE && !self.trace_enabled.load(Relaxed) {
+                // An interrupt woke it while this hart was idle, or the hart is between two tasks.
+                return;
+            }
             return self.tell_this_hart(hart, here, age, affinity, id);
         }
         self.wake_idle_hart(affinity.without(here));
@@ -173,6 +175,9 @@ impl Executor {
     fn requeue_quickly<const BUSY: bool>(&self, record: &TaskRecord) {
         let here = HartId::current();
         let hart = self.hart(here);
+        if !BUSY && hart.summary.len() != 0 {
+            return self.requeue_quickly::<true>(record);
+        }
         let Some(mut queue) = hart.try_lock_queue() else { return self.make_ready_anywhere(record, true) };
         if !self.is_fair_and_free(record, here)
             || self.trace_enabled.load(Relaxed)
@@ -406,6 +411,9 @@ impl Executor {
     /// Takes a task from another hart's queue into this one's. Returns whether there was one.
     pub(crate) fn steal(&self, here: HartId) -> bool {
         let online = self.online();
+        if online == HartMask::only(here) {
+            return false;
+        }
         for step in 1..MAX_HARTS {
             let victim = HartId::new((here.index() + step) % MAX_HARTS);
             if !online.contains(victim) || self.hart(victim).summary.len() == 0 {

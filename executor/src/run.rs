@@ -21,6 +21,10 @@ impl Executor {
         let mut queue = hart.lock_queue();
         let record = queue.pick_fair_if_first();
         if record.is_null() {
+            if queue.len() == 0 {
+                queue.set_running(ptr::null(), Urgency::NONE, 0);
+                return false;
+            }
             drop(queue);
             return self.run_above(hart, Urgency::IDLE);
         }
