@@ -124,46 +124,104 @@ impl Executor {
     }
 
     /// The task, woken or after its poll, wants to run. Called by async-task, with the right to run the task.
-    ///
-    /// The usual case comes first and calls nothing: a fair task that nobody wants to treat in any special way was woken
-    /// where it ran last, while a fair task runs here.
     #[inline]
     pub(crate) fn make_ready(&self, record: &TaskRecord, was_running: bool) {
+        if was_running { self.requeue_quickly::<false>(record) } else { self.wake_quickly::<false>(record) }
+    }
+
+    /// The usual wake: a fair task that nobody wants to treat in any special way was woken where it ran last, while a
+    /// fair task runs there. Everything else is left to `make_ready_anywhere`, always as the last thing, so that this
+    /// function needs no stack, unless other tasks are ready (`BUSY`).
+    #[inline(never)]
+    fn wake_quickly<const BUSY: bool>(&self, record: &TaskRecord) {
         let here = HartId::current();
-        if was_running || record.hart() != here {
-            return self.make_ready_anywhere(record, was_running);
-        }
         let hart = self.hart(here);
-        let mut queue = hart.lock_queue();
+        if record.hart() != here {
+            return self.make_ready_anywhere(record, false);
+        }
+        if !BUSY && hart.summary.len() != 0 {
+            return self.wake_quickly::<true>(record);
+        }
+        let Some(mut queue) = hart.try_lock_queue() else { return self.make_ready_anywhere(record, false) };
         // Read under the lock: see `reinsert`.
-        let is_usual = record.policy().urgency() == Urgency::FAIR
-            && record.state.is_plain()
-            && record.affinity().contains(here)
-            && self.parking.idle().is_empty();
-        if !is_usual {
+        if !(self.is_fair_and_free(record, here) && record.state.is_plain() && (BUSY || !queue.has_fair())) {
             drop(queue);
-            return self.make_ready_anywhere(record, was_running);
+            return self.make_ready_anywhere(record, false);
         }
         let age = age_after_sleep(record.age.load(Relaxed), &queue);
         record.age.store(age, Relaxed);
         // SAFETY: the record is alive and in no queue: the caller has just got the right to run it.
-        unsafe { queue.insert_fair(record) };
-        let is_quiet = queue.running() == Urgency::FAIR
+        unsafe { if BUSY { queue.insert_fair(record) } else { queue.insert_only_fair(record) } };
+        let running = queue.running();
+        let is_quiet = running == Urgency::FAIR
             && !queue.is_owed_the_hart(age)
-            && hart.is_contested_at(Urgency::FAIR);
+            && hart.is_contested_at(Urgency::FAIR)
+            && !self.trace_enabled.load(Relaxed);
         let (id, affinity) = (record.id(), record.affinity());
         // From here on the task may run and end: `record` is not touched any more.
         drop(queue);
-        self.trace(EventKind::Wake, id, [here.index() as u64, 0]);
         if !is_quiet {
-            return self.tell_this_hart(hart, here, age, affinity);
+            if running == Urgency::NONE && !self.trace_enabled.load(Relaxed) {
+                // An interrupt woke it while this hart was idle, or the hart is between two tasks.
+                return;
+            }
+            return self.tell_this_hart(hart, here, age, affinity, id);
         }
         self.wake_idle_hart(affinity.without(here));
     }
 
+    /// The usual end of a poll of a task that was woken meanwhile: a fair task yields to the others on its hart.
+    #[inline(never)]
+    fn requeue_quickly<const BUSY: bool>(&self, record: &TaskRecord) {
+        let here = HartId::current();
+        let hart = self.hart(here);
+        if !BUSY && hart.summary.len() != 0 {
+            return self.requeue_quickly::<true>(record);
+        }
+        let Some(mut queue) = hart.try_lock_queue() else { return self.make_ready_anywhere(record, true) };
+        if !self.is_fair_and_free(record, here)
+            || self.trace_enabled.load(Relaxed)
+            || !BUSY && queue.has_fair()
+        {
+            drop(queue);
+            return self.make_ready_anywhere(record, true);
+        }
+        let Some(yielded) = record.state.take_plain_yield() else {
+            drop(queue);
+            return self.make_ready_anywhere(record, true);
+        };
+        record.count_requeue();
+        let age = record.age.load(Relaxed);
+        if BUSY
+            && yielded
+            && let Some(front_age) = queue.front_age()
+            && front_age > age
+        {
+            record.age.store(front_age, Relaxed);
+        }
+        let affinity = record.affinity();
+        // SAFETY: the record is alive and in no queue: the caller has just got the right to run it.
+        unsafe { if BUSY { queue.insert_fair(record) } else { queue.insert_only_fair(record) } };
+        let others_wait = BUSY && queue.len() > 1;
+        drop(queue);
+        if others_wait {
+            self.wake_idle_hart(affinity.without(here));
+        }
+    }
+
+    /// Whether the task is fair and has no reason to go elsewhere.
+    #[inline(always)]
+    fn is_fair_and_free(&self, record: &TaskRecord, here: HartId) -> bool {
+        record.policy().urgency() == Urgency::FAIR
+            && record.affinity().contains(here)
+            && self.parking.idle().is_empty()
+    }
+
     /// A fair task has come into this hart's queue, and it may be more than a matter of waiting.
     #[cold]
-    fn tell_this_hart(&self, hart: &Hart, here: HartId, age: u64, affinity: HartMask) {
+    #[inline(never)]
+    fn tell_this_hart(&self, hart: &Hart, here: HartId, age: u64, affinity: HartMask, id: u32) {
+        self.trace(EventKind::Wake, id, [here.index() as u64, 0]);
         let queue = hart.lock_queue();
         let tell = self.must_tell(hart, &queue, Urgency::FAIR, age, true);
         let must_wait = queue.running() >= Urgency::FAIR || queue.len() > 1;
@@ -335,8 +393,16 @@ impl Executor {
     }
 
     /// A task waits although it may run on a hart that is idle: wakes one, to steal it.
-    #[inline]
+    #[inline(always)]
     fn wake_idle_hart(&self, allowed: HartMask) {
+        if self.parking.has_idle(allowed) {
+            self.wake_idle_hart_slow(allowed);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn wake_idle_hart_slow(&self, allowed: HartMask) {
         if let Some(Claimed(idle)) = self.parking.claim(allowed) {
             self.interrupt(idle);
         }
@@ -345,6 +411,9 @@ impl Executor {
     /// Takes a task from another hart's queue into this one's. Returns whether there was one.
     pub(crate) fn steal(&self, here: HartId) -> bool {
         let online = self.online();
+        if online == HartMask::only(here) {
+            return false;
+        }
         for step in 1..MAX_HARTS {
             let victim = HartId::new((here.index() + step) % MAX_HARTS);
             if !online.contains(victim) || self.hart(victim).summary.len() == 0 {

@@ -1,7 +1,7 @@
 //! The fair class's ready tasks, ordered by virtual runtime (age), first come first served among equals.
 //!
-//! The least aged task is kept outside the tree: as long as not more than one is ready, which is most of the time,
-//! nothing is ever linked into or out of the tree.
+//! The two least aged tasks are kept outside the tree: as long as not more are ready, which is most of the time, nothing
+//! is ever linked into or out of the tree.
 
 use std::ptr;
 use std::sync::atomic::Ordering::Relaxed;
@@ -26,14 +26,22 @@ fn key(record: &TaskRecord) -> (u64, u64) {
 }
 
 pub(crate) struct FairQueue {
+    /// Null only if the queue is empty.
     front: *const TaskRecord,
+    /// Null only if the tree is empty.
+    second: *const TaskRecord,
     rest: RBTree<FairAdapter>,
     next_sequence: u64,
 }
 
 impl FairQueue {
     pub(crate) const fn new() -> Self {
-        Self { front: ptr::null(), rest: RBTree::new(FairAdapter::NEW), next_sequence: 0 }
+        Self {
+            front: ptr::null(),
+            second: ptr::null(),
+            rest: RBTree::new(FairAdapter::NEW),
+            next_sequence: 0,
+        }
     }
 
     #[inline]
@@ -42,6 +50,7 @@ impl FairQueue {
     }
 
     /// The age of the task that would be next.
+    #[inline]
     pub(crate) fn front_age(&self) -> Option<u64> {
         // SAFETY: the front is in the queue, so alive.
         unsafe { self.front.as_ref().map(|front| front.age.load(Relaxed)) }
@@ -49,47 +58,80 @@ impl FairQueue {
 
     /// # Safety
     /// The record is alive, in no queue, and leaves this one before it is freed or aged.
-    #[inline]
-    pub(crate) unsafe fn insert(&mut self, record: *const TaskRecord) {
-        // SAFETY: alive by the caller's promise.
-        unsafe { (*record).sequence.store(self.next_sequence, Relaxed) };
+    #[inline(always)]
+    pub(crate) unsafe fn insert(&mut self, record: &TaskRecord) {
+        record.sequence.store(self.next_sequence, Relaxed);
         self.next_sequence += 1;
         if self.front.is_null() {
             self.front = record;
         } else {
             // SAFETY: the caller's promise.
-            unsafe { self.insert_beside_front(record) };
+            unsafe { self.insert_behind(record) };
         }
     }
 
-    #[inline(never)]
-    unsafe fn insert_beside_front(&mut self, record: *const TaskRecord) {
-        // SAFETY: the front is in the queue, so alive; the record is by the caller's promise.
+    /// Puts a task into an empty queue.
+    ///
+    /// # Safety
+    /// As for [`FairQueue::insert`].
+    #[inline(always)]
+    pub(crate) unsafe fn insert_as_only(&mut self, record: &TaskRecord) {
+        debug_assert!(self.is_empty());
+        record.sequence.store(self.next_sequence, Relaxed);
+        self.next_sequence += 1;
+        self.front = record;
+    }
+
+    /// Puts a task into a queue that is not empty.
+    ///
+    /// # Safety
+    /// As for [`FairQueue::insert`].
+    #[inline]
+    unsafe fn insert_behind(&mut self, record: &TaskRecord) {
+        let mut later = ptr::from_ref(record);
+        // SAFETY: what is in the queue is alive; the record is by the caller's promise.
         unsafe {
-            let later = if key(&*record) < key(&*self.front) {
-                std::mem::replace(&mut self.front, record)
-            } else {
-                record
-            };
-            self.rest.insert(UnsafeRef::from_raw(later));
+            if key(&*later) < key(&*self.front) {
+                std::mem::swap(&mut later, &mut self.front);
+            }
+            if self.second.is_null() {
+                self.second = later;
+                return;
+            }
+            if key(&*later) < key(&*self.second) {
+                std::mem::swap(&mut later, &mut self.second);
+            }
+            self.insert_into_rest(later);
         }
+    }
+
+    /// # Safety
+    /// As for [`FairQueue::insert`].
+    #[inline(never)]
+    unsafe fn insert_into_rest(&mut self, record: *const TaskRecord) {
+        // SAFETY: the caller's promise.
+        self.rest.insert(unsafe { UnsafeRef::from_raw(record) });
     }
 
     /// Takes out the least aged; null if there is none.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn pop(&mut self) -> *const TaskRecord {
         let record = self.front;
+        self.front = self.second;
         if self.rest.is_empty() {
-            self.front = ptr::null();
+            self.second = ptr::null();
         } else {
-            self.refill_front();
+            self.refill_second();
         }
         record
     }
 
     #[inline(never)]
-    fn refill_front(&mut self) {
-        self.front = self.rest.front_mut().remove().map_or(ptr::null(), |record| UnsafeRef::into_raw(record));
+    fn refill_second(&mut self) {
+        self.second = match self.rest.is_empty() {
+            true => ptr::null(),
+            false => self.rest.front_mut().remove().map_or(ptr::null(), |record| UnsafeRef::into_raw(record)),
+        };
     }
 
     /// # Safety
@@ -97,8 +139,10 @@ impl FairQueue {
     pub(crate) unsafe fn remove(&mut self, record: *const TaskRecord) {
         if record == self.front {
             self.pop();
+        } else if record == self.second {
+            self.refill_second();
         } else {
-            // SAFETY: not the front, so in the tree.
+            // SAFETY: not outside the tree, so in it.
             unsafe { self.rest.cursor_mut_from_ptr(record).remove() };
         }
     }
@@ -117,7 +161,9 @@ impl FairQueue {
             }
             cursor.move_prev();
         }
-        // SAFETY: the front is in the queue, so alive.
-        unsafe { self.front.as_ref().filter(|record| suits(record)).map(ptr::from_ref) }
+        [self.second, self.front].into_iter().find(|record| {
+            // SAFETY: what is in the queue is alive.
+            unsafe { record.as_ref() }.is_some_and(&suits)
+        })
     }
 }

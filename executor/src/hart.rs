@@ -91,6 +91,12 @@ impl Hart {
         LockedQueue::new(self.lists.lock(), &self.summary)
     }
 
+    /// The queue, if nobody holds it.
+    #[inline]
+    pub(crate) fn try_lock_queue(&self) -> Option<LockedQueue<'_>> {
+        Some(LockedQueue::new(self.lists.try_lock()?, &self.summary))
+    }
+
     #[inline]
     pub(crate) fn running(&self) -> Urgency {
         self.summary.running()

@@ -47,18 +47,18 @@ impl ParkingLot {
         self.idle.fetch_and(!HartMask::only(hart).bits(), Ordering::Relaxed);
     }
 
-    /// Takes one of the `candidates` out of the set, if any is in it. The caller has put its work in a queue *before*
-    /// this.
-    #[inline]
-    pub fn claim(&self, candidates: HartMask) -> Option<Claimed> {
+    /// Whether one of the `candidates` is idle. The caller has put its work in a queue *before* this, and claims a hart
+    /// if so.
+    #[inline(always)]
+    pub fn has_idle(&self, candidates: HartMask) -> bool {
         fence(Ordering::SeqCst);
-        if self.idle().intersection(candidates).is_empty() {
-            return None;
-        }
-        self.claim_slow(candidates)
+        !self.idle().intersection(candidates).is_empty()
     }
 
-    fn claim_slow(&self, candidates: HartMask) -> Option<Claimed> {
+    /// Takes one of the `candidates` out of the set, if any is in it. The caller has put its work in a queue *before*
+    /// this.
+    pub fn claim(&self, candidates: HartMask) -> Option<Claimed> {
+        fence(Ordering::SeqCst);
         while let Some(hart) = self.idle().intersection(candidates).lowest() {
             let bit = HartMask::only(hart).bits();
             if self.idle.fetch_and(!bit, Ordering::Relaxed) & bit != 0 {

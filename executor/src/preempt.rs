@@ -6,7 +6,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use kernel_hal::{HartId, Instant, interrupt, preemption};
+use kernel_hal::{Instant, interrupt, preemption};
 
 use crate::class::Urgency;
 use crate::executor::{Executor, ExecutorRef};
@@ -35,17 +35,16 @@ impl Drop for InterruptScope<'_> {
 impl Executor {
     /// The alarm went off.
     pub(crate) fn on_timer(&self) {
-        let here = HartId::current();
-        let hart = self.hart(here);
+        let hart = self.here();
         let _scope = InterruptScope::enter(hart);
         let now = Instant::now();
         // The alarm is armed anew at the end; nobody needs to do so before.
         hart.armed.store(0, Relaxed);
         let mut expired = 0;
         if hart.timer_deadline.load(Relaxed) <= now.as_nanos() {
-            expired = self.expire_timers(here, now);
+            expired = self.expire_timers(hart, now);
         }
-        self.trace(EventKind::Timer, 0, [expired as u64, 0]);
+        self.trace(EventKind::Timer, 0, [expired, 0]);
         if hart.slice_deadline.load(Relaxed) <= now.as_nanos() {
             self.look_at_running_task(hart, now);
         }

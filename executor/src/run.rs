@@ -21,6 +21,10 @@ impl Executor {
         let mut queue = hart.lock_queue();
         let record = queue.pick_fair_if_first();
         if record.is_null() {
+            if queue.len() == 0 {
+                queue.set_running(ptr::null(), Urgency::NONE, 0);
+                return false;
+            }
             drop(queue);
             return self.run_above(hart, Urgency::IDLE);
         }
@@ -124,12 +128,20 @@ impl Executor {
     pub(crate) fn end_poll(&self, hart: &Hart, record: &TaskRecord, is_finished: bool) {
         let nanos = self.charge(hart, record, Instant::now());
         record.count_poll();
+        record.place.store(Place::WAITING, Relaxed);
+        hart.current.store(ptr::null_mut(), Relaxed);
+        if nanos > self.poll_budget_nanos.load(Relaxed) || self.trace_enabled.load(Relaxed) {
+            self.end_notable_poll(hart, record, nanos, is_finished);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn end_notable_poll(&self, hart: &Hart, record: &TaskRecord, nanos: u64, is_finished: bool) {
+        self.trace(EventKind::Stop, record.id(), [nanos, u64::from(is_finished)]);
         if nanos > self.poll_budget_nanos.load(Relaxed) {
             self.watch_end(hart, record, nanos);
         }
-        record.place.store(Place::WAITING, Relaxed);
-        hart.current.store(ptr::null_mut(), Relaxed);
-        self.trace(EventKind::Stop, record.id(), [nanos, u64::from(is_finished)]);
     }
 
     /// Announces that this hart goes idle, unless there is something to do after all. Interrupts are masked. If it

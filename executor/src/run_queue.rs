@@ -151,6 +151,7 @@ impl<'a> LockedQueue<'a> {
     }
 
     /// The age of the fair task that would be next.
+    #[inline]
     pub(crate) fn front_age(&self) -> Option<u64> {
         self.lists.fair.front_age()
     }
@@ -170,6 +171,12 @@ impl<'a> LockedQueue<'a> {
     #[inline]
     pub(crate) fn has_ordinary(&self) -> bool {
         !self.lists.fair.is_empty() || !self.lists.idle.is_empty()
+    }
+
+    /// Whether a fair task is ready.
+    #[inline]
+    pub(crate) fn has_fair(&self) -> bool {
+        !self.lists.fair.is_empty()
     }
 
     /// Whether another task of this urgency is ready.
@@ -207,12 +214,24 @@ impl<'a> LockedQueue<'a> {
     ///
     /// # Safety
     /// The record is alive, in no queue, and its right to run comes with it.
-    #[inline]
+    #[inline(always)]
     pub(crate) unsafe fn insert_fair(&mut self, record: &TaskRecord) {
         self.change_len(1);
         record.place.store(Place::FAIR, Relaxed);
         // SAFETY: the caller's promise.
         unsafe { self.lists.fair.insert(record) };
+    }
+
+    /// Puts a fair task in while no other is ready.
+    ///
+    /// # Safety
+    /// As for [`LockedQueue::insert_fair`], and [`LockedQueue::has_fair`] is false.
+    #[inline(always)]
+    pub(crate) unsafe fn insert_only_fair(&mut self, record: &TaskRecord) {
+        self.change_len(1);
+        record.place.store(Place::FAIR, Relaxed);
+        // SAFETY: the caller's promise.
+        unsafe { self.lists.fair.insert_as_only(record) };
     }
 
     /// Puts a task in, at the end of its level or, after a preemption, at its head.

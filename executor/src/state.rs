@@ -52,6 +52,20 @@ impl TaskState {
         self.0.load(Relaxed) == 0
     }
 
+    /// Whether a running task asked for nothing but to yield, or not even that, and nobody may boost it. Takes the
+    /// request.
+    #[inline]
+    pub(crate) fn take_plain_yield(&self) -> Option<bool> {
+        match self.0.load(Relaxed) {
+            0 => Some(false),
+            YIELDED => {
+                self.0.store(0, Relaxed);
+                Some(true)
+            }
+            _ => None,
+        }
+    }
+
     /// The running task lets others of its class go first.
     pub(crate) fn request_yield(&self) {
         self.0.fetch_or(YIELDED, Relaxed);

@@ -16,13 +16,11 @@ use intrusive_collections::{KeyAdapter, RBTree, RBTreeLink, UnsafeRef, intrusive
 use kernel_hal::{HartId, Instant};
 
 use crate::executor::{Executor, ExecutorRef};
+use crate::hart::Hart;
 
 const IDLE: u8 = 0;
 const ARMED: u8 = 1;
 const FIRED: u8 = 2;
-
-/// How many wakers are collected under the lock before it is released to call them.
-const BATCH: usize = 8;
 
 pub(crate) struct TimerNode {
     /// All but `state` are touched only under the lock of the queue that the node is in, or by the owner of a node
@@ -116,25 +114,20 @@ impl Executor {
     }
 
     /// Wakes whoever sleeps until `now` or earlier on `hart`. Returns how many.
-    pub(crate) fn expire_timers(&self, hart: HartId, now: Instant) -> usize {
-        let hart = self.hart(hart);
-        let mut total = 0;
+    pub(crate) fn expire_timers(&self, hart: &Hart, now: Instant) -> u64 {
+        let mut count = 0;
         loop {
-            let mut batch: [Option<Waker>; BATCH] = [const { None }; BATCH];
-            let mut taken = 0;
             let mut timers = hart.timers.lock();
-            while taken < BATCH
-                && let Some(waker) = timers.pop_due(now)
-            {
-                batch[taken] = Some(waker);
-                taken += 1;
-            }
-            hart.timer_deadline.store(timers.earliest(), Ordering::Relaxed);
+            let due = timers.pop_due(now);
+            let earliest = timers.earliest();
+            hart.timer_deadline.store(earliest, Ordering::Relaxed);
             drop(timers);
-            batch.into_iter().flatten().for_each(Waker::wake);
-            total += taken;
-            if taken < BATCH {
-                return total;
+            if let Some(waker) = due {
+                count += 1;
+                waker.wake();
+            }
+            if earliest > now.as_nanos() {
+                return count;
             }
         }
     }

@@ -35,7 +35,10 @@ impl Machine {
         *queue += 1;
         self.loads[target].store(*queue, Ordering::Relaxed);
         drop(queue);
-        if let Some(Claimed(idle)) = self.parking.claim(HartMask::ALL.without(HartId::new(target))) {
+        let others = HartMask::ALL.without(HartId::new(target));
+        if self.parking.has_idle(others)
+            && let Some(Claimed(idle)) = self.parking.claim(others)
+        {
             self.interrupts[idle.index()].notify();
         }
     }
