@@ -67,11 +67,14 @@ pub fn in_interrupt<R>(handler: impl FnOnce() -> R) -> R {
     handler()
 }
 
-/// The running task got on with its work: the watchdog starts anew. User loops say so each time they return from
-/// user mode. One store.
+/// What a user loop calls each time before it enters user mode: the running task gets on with its work (the watchdog
+/// starts anew), and is told whether it must give way, as by [`need_resched`]. A load and a store.
 #[inline]
-pub fn note_progress() {
-    ExecutorRef::current().here().made_progress.store(true, Relaxed);
+pub fn checkpoint() -> bool {
+    let executor = ExecutorRef::current();
+    let hart = executor.here();
+    hart.made_progress.store(true, Relaxed);
+    hart.need_resched.load(Relaxed)
 }
 
 /// Has polls reported that take longer than `budget`, each task once.

@@ -65,8 +65,8 @@ pub mod trace_ring;
 #[cfg(not(loom))]
 pub use crate::{
     api::{
-        HartState, current_task, for_each_event, for_each_task, hart_state, in_interrupt, need_resched,
-        note_progress, on_reschedule, on_timer, preemption_point, record_event, run_hart, run_one,
+        HartState, checkpoint, current_task, for_each_event, for_each_task, hart_state, in_interrupt,
+        need_resched, on_reschedule, on_timer, preemption_point, record_event, run_hart, run_one,
         set_realtime_budget, set_watchdog, spawn, task_count, try_for_each_task, with_run_queue_locked,
     },
     class::Class,

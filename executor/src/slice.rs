@@ -18,6 +18,8 @@ use crate::trace_ring::EventKind;
 
 /// How long a fair task runs while another is ready.
 pub(crate) const SLICE_NANOS: u64 = 3_000_000;
+/// Looks at the running task are at least this far apart.
+const SHORTEST_LOOK_NANOS: u64 = 1_000_000;
 /// How long a round-robin task runs while another of its priority is ready, as on Linux.
 pub(crate) const ROUND_ROBIN_NANOS: u64 = 100_000_000;
 /// The period of the real-time throttle, and what real-time tasks may use of it, as on Linux.
@@ -141,11 +143,10 @@ impl Executor {
         let begin = if over { now } else { hart.clock() };
         let mut look = self.next_look(hart, &queue, record, begin);
         if look <= now.as_nanos() {
-            // That moment has passed and nothing came of it: the next one counts from now, or the alarm would go off
-            // again at once, for ever.
+            // That moment has passed and nothing came of it: the next one counts from now.
             look = self.next_look(hart, &queue, record, now);
         }
-        hart.slice_deadline.store(look.max(now.as_nanos() + 1), Relaxed);
+        hart.slice_deadline.store(look.max(now.as_nanos() + SHORTEST_LOOK_NANOS), Relaxed);
         drop(queue);
         self.watch(hart, record, now);
     }

@@ -15,10 +15,14 @@ const MILLISECOND: Duration = Duration::from_millis(1);
 fn hungry(name: &str, class: Class, stop: &Arc<AtomicBool>) -> TaskHandle<()> {
     let stop = stop.clone();
     spawn(TaskOptions::new(name).class(class), async move {
-        while !stop.load(Ordering::Relaxed) {
+        for step in 1.. {
             consume(MILLISECOND / 4);
-            if need_resched() {
+            // It gives nothing away, but lets the simulator look at the clock.
+            if need_resched() || step % 20 == 0 {
                 reschedule().await;
+            }
+            if stop.load(Ordering::Relaxed) {
+                return;
             }
         }
     })
@@ -116,8 +120,9 @@ fn real_time_tasks_leave_a_twentieth_to_others() {
     let fair = hungry("fair", Class::NORMAL, &stop);
     simulator.run_for(Duration::from_secs(10));
     let (urgent_time, fair_time) = (run_time(&urgent), run_time(&fair));
-    assert!((9.3..=9.6).contains(&urgent_time), "{urgent_time}");
-    assert!((0.4..=0.7).contains(&fair_time), "{fair_time}");
+    // The last poll of the fair task may have been preempted for most of a period.
+    let share = urgent_time / (urgent_time + fair_time);
+    assert!((0.94..=0.96).contains(&share), "{urgent_time} {fair_time}");
     drop((urgent, fair));
     run_and_stop(&mut simulator, MILLISECOND, &stop);
 }

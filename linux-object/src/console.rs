@@ -1,27 +1,110 @@
-//! The console as a file: what is written goes to the boot's chosen device.
+//! The console: a serial port with a line discipline, as a file.
+//!
+//! Two kernel tasks move bytes: one from the port to the line discipline, woken (and raised above ordinary work) by the
+//! port's interrupt, one from the output that did not fit to the port. Programs only meet the line discipline.
 
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::string::String;
 use alloc::sync::Arc;
+use core::time::Duration;
 
-use ksync::{Once, WaitQueue};
+use executor::TaskOptions;
+use kernel_hal::Instant;
+use ksync::{Once, Rank, SpinLock, WaitQueue};
 use linux_abi::Errno;
 use linux_abi::poll::PollEvents;
+use linux_abi::signal::SignalSet;
+use linux_abi::signal_info::SignalInfo;
+use linux_abi::terminal::{
+    FIONREAD, TCFLSH, TCGETS, TCIFLUSH, TCIOFLUSH, TCOFLUSH, TCSETS, TCSETSF, TCSETSW, TIOCGPGRP, TIOCGSID,
+    TIOCGWINSZ, TIOCSCTTY, TIOCSPGRP, TIOCSWINSZ, Termios, Termios2, Winsize,
+};
 use zcore_drivers::serial::SerialPort;
 
-use crate::file::File;
+use crate::file::{File, UserMemory};
 use crate::obstacle::{Attempt, Obstacle, Waitable};
+use crate::process::all_processes;
+use crate::signal;
+use crate::terminal::{
+    Effects, Flush, LineDiscipline, OutputPort, ReadStep, STANDARD_TERMIOS, TermiosChange,
+};
+use crate::thread::Thread;
 use crate::user_buffer::UserBuffer;
 
-/// Bytes that are moved to the device at once.
+/// Bytes that are moved at once.
 const PIECE: usize = 256;
+/// Output that waits for the port.
+const OUTPUT_BYTES: usize = 4096;
 
 static CONSOLE: Once<Arc<Console>> = Once::new();
 
 /// The system's console.
-pub struct Console(Arc<dyn SerialPort>);
+pub struct Console {
+    name: String,
+    port: Arc<dyn SerialPort>,
+    state: SpinLock<State>,
+    /// Woken when a reader, a writer or a poll may find something new.
+    changed: WaitQueue,
+    /// Woken when there is output for the port.
+    output_added: WaitQueue,
+}
 
-/// Sets which device the console is. Called once, at boot.
-pub fn set_device(device: Arc<dyn SerialPort>) {
-    CONSOLE.call_once(|| Arc::new(Console(device)));
+struct State {
+    discipline: LineDiscipline,
+    output: Output,
+    /// A reader copies to its program's memory: others wait.
+    is_being_read: bool,
+    /// The timer of a read without lines ran out.
+    read_timer_ran_out: bool,
+    session: i32,
+    foreground_group: i32,
+}
+
+/// What the port has not taken yet. Its memory is there from the beginning.
+struct Output(VecDeque<u8>);
+
+impl OutputPort for Output {
+    fn room(&self) -> usize {
+        OUTPUT_BYTES - self.0.len()
+    }
+    fn put(&mut self, bytes: &[u8]) {
+        self.0.extend(bytes);
+    }
+    fn discard(&mut self) {
+        self.0.clear();
+    }
+}
+
+/// Makes a port the system's console, under this name. Called once, at boot, when tasks can be spawned.
+pub fn set_port(name: String, port: Arc<dyn SerialPort>) -> Result<(), Errno> {
+    let discipline = LineDiscipline::new(STANDARD_TERMIOS).map_err(|_| Errno::ENOMEM)?;
+    let mut output = VecDeque::new();
+    output.try_reserve_exact(OUTPUT_BYTES).map_err(|_| Errno::ENOMEM)?;
+    let state = State {
+        discipline,
+        output: Output(output),
+        is_being_read: false,
+        read_timer_ran_out: false,
+        session: 0,
+        foreground_group: 0,
+    };
+    let console = CONSOLE.call_once(|| {
+        Arc::new(Console {
+            name,
+            port,
+            state: SpinLock::new(Rank::FILE, state),
+            changed: WaitQueue::new("console"),
+            output_added: WaitQueue::new("console output"),
+        })
+    });
+    let input = console.clone();
+    executor::spawn(TaskOptions::new("console input").boosted(), async move { input.move_input().await })
+        .detach();
+    let output = console.clone();
+    executor::spawn(TaskOptions::new("console output").boosted(), async move { output.move_output().await })
+        .detach();
+    Ok(())
 }
 
 /// The console, for whoever opens it.
@@ -30,46 +113,321 @@ pub fn open() -> Result<Arc<dyn File>, Errno> {
     Ok(console.clone())
 }
 
-impl Waitable for Console {
-    fn wait_queue(&self) -> &WaitQueue {
-        self.0.readable()
-    }
+/// What the console's device is called, without `/dev/`.
+pub fn name() -> Option<&'static str> {
+    CONSOLE.get().map(|console| console.name.as_str())
+}
+
+/// Waits until everything that programs wrote to the console has been sent.
+pub async fn drain() {
+    let Some(console) = CONSOLE.get() else { return };
+    console.changed.wait_until(|| console.state.lock().output.0.is_empty().then_some(())).await;
+    console.port.drain().await;
 }
 
 impl Console {
+    /// From the port to the line discipline, for ever. What does not fit is kept until a reader makes room.
+    async fn move_input(&self) {
+        let mut piece = [0; PIECE];
+        loop {
+            let count = self.port.read(&mut piece).await;
+            let mut rest = &piece[..count];
+            while !rest.is_empty() {
+                let room = || {
+                    let mut guard = self.state.lock();
+                    let State { discipline, output, .. } = &mut *guard;
+                    let received = discipline.receive(rest, output);
+                    let group = guard.foreground_group;
+                    drop(guard);
+                    self.follow_up(received.effects, group);
+                    (received.consumed > 0).then_some(received.consumed)
+                };
+                let consumed = self.changed.wait_until(room).await;
+                rest = &rest[consumed..];
+            }
+        }
+    }
+
+    /// From the output that waits to the port, for ever.
+    async fn move_output(&self) {
+        loop {
+            self.output_added.wait_until(|| (!self.state.lock().output.0.is_empty()).then_some(())).await;
+            self.port.writable().wait_until(|| self.pump().then_some(())).await;
+        }
+    }
+
+    /// Gives the port what it takes. Whether nothing is left.
+    fn pump(&self) -> bool {
+        let mut state = self.state.lock();
+        let before = state.output.0.len();
+        loop {
+            let (first, _) = state.output.0.as_slices();
+            let taken = self.port.try_write(first);
+            if taken == 0 {
+                break;
+            }
+            state.output.0.drain(..taken);
+        }
+        if state.output.room() > 0 {
+            let State { discipline, output, .. } = &mut *state;
+            discipline.send_echo(output);
+        }
+        let left = state.output.0.len();
+        drop(state);
+        if left < before {
+            self.changed.wake_all();
+        }
+        left == 0
+    }
+
+    /// Does what the line discipline asks for, with no lock held.
+    fn follow_up(&self, effects: Effects, foreground_group: i32) {
+        send_signals(effects.signals, foreground_group);
+        if !self.pump() {
+            self.output_added.wake_all();
+        }
+        if effects.became_readable || effects.output_resumed || effects.input_discarded {
+            self.changed.wake_all();
+        }
+    }
+
     fn not_ready() -> Obstacle {
         match CONSOLE.get() {
             Some(console) => Obstacle::NotReady(console.clone()),
             None => Obstacle::Error(Errno::EIO),
         }
     }
+
+    /// Waits for input or a timer of so many tenths of a second.
+    fn wait_with_timer(deciseconds: u8) -> Obstacle {
+        Obstacle::Wait(Box::pin(async move {
+            let console = CONSOLE.get().ok_or(Errno::EIO)?;
+            let deadline = Instant::now() + Duration::from_millis(100 * u64::from(deciseconds));
+            let input =
+                console.changed.wait_until(|| console.state.lock().discipline.is_readable().then_some(()));
+            if executor::timeout(deadline, input).await.is_err() {
+                console.state.lock().read_timer_ran_out = true;
+            }
+            Ok(())
+        }))
+    }
+
+    /// Sets the settings that `ioctl` brought.
+    fn set_settings(&self, settings: &Termios, change: TermiosChange) {
+        let mut guard = self.state.lock();
+        let State { discipline, output, .. } = &mut *guard;
+        let old = discipline.termios();
+        let new = Termios2 {
+            c_iflag: settings.c_iflag,
+            c_oflag: settings.c_oflag,
+            c_cflag: settings.c_cflag,
+            c_lflag: settings.c_lflag,
+            c_line: settings.c_line,
+            c_cc: settings.c_cc,
+            ..old
+        };
+        let effects = discipline.set_termios(&new, change, output);
+        let group = guard.foreground_group;
+        drop(guard);
+        self.follow_up(effects, group);
+        self.changed.wake_all();
+    }
+
+    fn settings(&self) -> Termios {
+        let Termios2 { c_iflag, c_oflag, c_cflag, c_lflag, c_line, c_cc, .. } =
+            self.state.lock().discipline.termios();
+        Termios { c_iflag, c_oflag, c_cflag, c_lflag, c_line, c_cc }
+    }
+
+    fn flush(&self, what: Flush) {
+        let mut guard = self.state.lock();
+        let State { discipline, output, .. } = &mut *guard;
+        let effects = discipline.flush(what, output);
+        let group = guard.foreground_group;
+        drop(guard);
+        self.follow_up(effects, group);
+    }
+
+    /// Makes the console the controlling terminal of the caller's session.
+    fn adopt_session(&self, caller: &Thread, steal: bool) -> Result<(), Errno> {
+        let process = caller.process();
+        let mut state = self.state.lock();
+        if state.session == process.session() {
+            return Ok(());
+        }
+        let is_leader = process.session() == process.id();
+        let is_free = state.session == 0 || (steal && process.credentials().is_privileged());
+        if !is_leader || !is_free {
+            return Err(Errno::EPERM);
+        }
+        state.session = process.session();
+        state.foreground_group = process.group();
+        Ok(())
+    }
+
+    fn set_foreground_group(&self, caller: &Thread, group: i32) -> Result<(), Errno> {
+        let session = caller.process().session();
+        let is_in_session =
+            all_processes().iter().any(|process| process.group() == group && process.session() == session);
+        let mut state = self.state.lock();
+        if state.session != session || session == 0 {
+            return Err(Errno::ENOTTY);
+        }
+        if !is_in_session {
+            return Err(Errno::EPERM);
+        }
+        state.foreground_group = group;
+        Ok(())
+    }
+}
+
+fn send_signals(mut signals: SignalSet, group: i32) {
+    while let Some(signal) = signals.first() {
+        signals.remove(signal);
+        for process in all_processes().iter().filter(|process| group != 0 && process.group() == group) {
+            signal::send_to_process(process, signal, SignalInfo::kernel(signal));
+        }
+    }
+}
+
+impl Waitable for Console {
+    fn wait_queue(&self) -> &WaitQueue {
+        &self.changed
+    }
 }
 
 impl File for Console {
     fn try_read(&self, _offset: u64, buffer: &mut UserBuffer) -> Attempt {
-        if !self.0.is_readable() {
-            return Err(Self::not_ready());
+        loop {
+            let mut piece = [0; PIECE];
+            let peeked = {
+                let mut state = self.state.lock();
+                if state.is_being_read {
+                    return Err(Self::not_ready());
+                }
+                let most = buffer.remaining().min(PIECE);
+                match state.discipline.peek(&mut piece[..most]) {
+                    Some(peeked) if most > 0 => {
+                        state.is_being_read = true;
+                        peeked
+                    }
+                    _ => {
+                        let timer_ran_out = core::mem::take(&mut state.read_timer_ran_out);
+                        let wanted = buffer.done() + buffer.remaining();
+                        return match state.discipline.read_step(buffer.done(), wanted, timer_ran_out) {
+                            ReadStep::Return => Ok(buffer.done()),
+                            ReadStep::Wait { deciseconds: None } => Err(Self::not_ready()),
+                            ReadStep::Wait { deciseconds: Some(timer) } => Err(Self::wait_with_timer(timer)),
+                        };
+                    }
+                }
+            };
+            let before = buffer.done();
+            let outcome = buffer.copy_out(&piece[..peeked.length]);
+            let copied = buffer.done() - before;
+            {
+                let mut state = self.state.lock();
+                state.discipline.consume(peeked, copied);
+                state.is_being_read = false;
+            }
+            // There is room for input that was kept back, and the next reader may come.
+            self.changed.wake_all();
+            outcome?;
+            if peeked.is_complete {
+                return Ok(buffer.done());
+            }
         }
-        let mut piece = [0; PIECE];
-        let most = buffer.remaining().min(PIECE);
-        let count = self.0.try_read(&mut piece[..most]);
-        buffer.copy_out(&piece[..count])?;
-        Ok(buffer.done())
     }
 
     fn try_write(&self, _offset: u64, buffer: &mut UserBuffer) -> Attempt {
         while buffer.remaining() > 0 {
             let mut piece = [0; PIECE];
             let most = buffer.remaining().min(PIECE);
+            let mark = buffer.mark();
             let count = buffer.copy_in(&mut piece[..most])?;
-            self.0.write_polled(&piece[..count]);
+            let taken = {
+                let mut guard = self.state.lock();
+                let State { discipline, output, .. } = &mut *guard;
+                discipline.process_output(&piece[..count], output)
+            };
+            if !self.pump() {
+                self.output_added.wake_all();
+            }
+            if taken < count {
+                buffer.rewind(mark);
+                buffer.skip(taken);
+                if taken == 0 {
+                    return Err(Self::not_ready());
+                }
+            }
         }
         Ok(buffer.done())
     }
 
     fn ready(&self) -> PollEvents {
-        let mut events = PollEvents::OUT | PollEvents::WRNORM;
-        events.set(PollEvents::IN | PollEvents::RDNORM, self.0.is_readable());
+        let state = self.state.lock();
+        let mut events = PollEvents::empty();
+        let is_writable = state.output.room() > 0 && !state.discipline.is_output_stopped();
+        events.set(PollEvents::OUT | PollEvents::WRNORM, is_writable);
+        events.set(PollEvents::IN | PollEvents::RDNORM, state.discipline.is_readable());
         events
+    }
+
+    fn try_control(&self, request: u32, argument: usize, memory: &UserMemory, caller: &Thread) -> Attempt {
+        let address = kernel_hal::VirtAddr::new(argument);
+        match request {
+            TCGETS => memory.write(address, &self.settings())?,
+            TCSETS => self.set_settings(&memory.read(address)?, TermiosChange::Now),
+            TCSETSW | TCSETSF => {
+                let settings = memory.read(address)?;
+                if !self.state.lock().output.0.is_empty() {
+                    return Err(Self::not_ready());
+                }
+                let change = if request == TCSETSW { TermiosChange::Drain } else { TermiosChange::Flush };
+                self.set_settings(&settings, change);
+            }
+            TCFLSH => self.flush(match argument as u32 {
+                TCIFLUSH => Flush::Input,
+                TCOFLUSH => Flush::Output,
+                TCIOFLUSH => Flush::Both,
+                _ => return Err(Errno::EINVAL.into()),
+            }),
+            TIOCGWINSZ => {
+                let size: Winsize = self.state.lock().discipline.window_size();
+                memory.write(address, &size)?;
+            }
+            TIOCSWINSZ => {
+                let size = memory.read(address)?;
+                let (changed, group) = {
+                    let mut state = self.state.lock();
+                    (state.discipline.set_window_size(size), state.foreground_group)
+                };
+                if changed {
+                    send_signals(SignalSet::of(linux_abi::signal::Signal::SIGWINCH), group);
+                }
+            }
+            FIONREAD => {
+                let readable = self.state.lock().discipline.readable();
+                memory.write(address, &(readable as i32))?;
+            }
+            TIOCSCTTY => self.adopt_session(caller, argument == 1)?,
+            TIOCGPGRP => memory.write(address, &self.foreground_group_for(caller)?)?,
+            TIOCSPGRP => self.set_foreground_group(caller, memory.read(address)?)?,
+            TIOCGSID => {
+                self.foreground_group_for(caller)?;
+                memory.write(address, &caller.process().session())?;
+            }
+            _ => return Err(Errno::ENOTTY.into()),
+        }
+        Ok(0)
+    }
+}
+
+impl Console {
+    /// The foreground group, if the console is the caller's controlling terminal.
+    fn foreground_group_for(&self, caller: &Thread) -> Result<i32, Errno> {
+        let state = self.state.lock();
+        let is_own = state.session != 0 && state.session == caller.process().session();
+        if is_own { Ok(state.foreground_group) } else { Err(Errno::ENOTTY) }
     }
 }

@@ -162,7 +162,8 @@ impl Waitable for KernelMessages {
 impl File for KernelMessages {
     fn try_read(&self, _offset: u64, buffer: &mut UserBuffer) -> Attempt {
         let Some((sequence, line)) = self.next_line()? else {
-            let opening = Self { source: self.source, next: AtomicU64::new(self.next.load(Ordering::Relaxed)) };
+            let opening =
+                Self { source: self.source, next: AtomicU64::new(self.next.load(Ordering::Relaxed)) };
             return Err(Obstacle::NotReady(Arc::new(opening)));
         };
         if buffer.remaining() < line.len() {

@@ -255,6 +255,17 @@ impl UserBuffer {
         self.move_with(usize::MAX, |_, address, len| user_memory::zero(address, len))
     }
 
+    /// Counts so many of the next bytes as moved without looking at them.
+    pub fn skip(&mut self, mut bytes: usize) {
+        while bytes > 0
+            && let Some((_, len)) = self.next()
+        {
+            let step = len.min(bytes);
+            self.advance(step);
+            bytes -= step;
+        }
+    }
+
     /// Counts the rest as moved without looking at it.
     pub fn skip_all(&mut self) {
         while let Some((_, len)) = self.next() {

@@ -11,13 +11,17 @@ use linux_abi::file::{
     OpenFlags, SEEK_CUR, SEEK_END, SEEK_SET,
 };
 use linux_abi::limits::PATH_MAX;
+use linux_abi::signal::Signal;
+use linux_abi::signal_info::SignalInfo;
 use linux_abi::stat::{FileType, Stat, Statx, StatxMask, StatxTimestamp};
 use linux_abi::time::Timespec;
 use linux_object::credentials::Permission;
 use linux_object::file::open::open;
-use linux_object::file::{OpenFile, Position, Seek};
+use linux_object::file::{OpenFile, PipeEnds, Position, Seek, pipe};
 use linux_object::namespace::{PathContext, Place, walk};
-use linux_object::obstacle::complete;
+use linux_object::obstacle::{Attempt, Obstacle, complete};
+use linux_object::signal::send_to_thread;
+use linux_object::thread::Thread;
 use linux_object::user_buffer::{UserBuffer, UserMemory};
 use rcore_fs::{DirectoryEntry, FIRST_ENTRY, Metadata};
 
@@ -56,9 +60,10 @@ fn transfer(
     mut buffer: UserBuffer,
     direction: Direction,
 ) -> Outcome {
+    let thread = call.owned_thread();
     attempt(call, move || match direction {
         Direction::Read => file.try_read(position, &mut buffer),
-        Direction::Write => file.try_write(position, &mut buffer),
+        Direction::Write => note_broken_pipe(&thread, file.try_write(position, &mut buffer)),
     })
 }
 
@@ -88,7 +93,7 @@ fn vector_transfer(
     if count > MOST_IOVECS {
         return Err(Errno::EINVAL);
     }
-    let memory = call.memory();
+    let (memory, thread) = (call.memory(), call.owned_thread());
     let mut buffer = None;
     Ok(attempt(call, move || {
         let buffer = match &mut buffer {
@@ -97,16 +102,22 @@ fn vector_transfer(
         };
         match direction {
             Direction::Read => file.try_read(position, buffer),
-            Direction::Write => file.try_write(position, buffer),
+            Direction::Write => note_broken_pipe(&thread, file.try_write(position, buffer)),
         }
     }))
 }
 
-fn read_vectors(
-    memory: &UserMemory,
-    vectors: UserAddress,
-    count: usize,
-) -> linux_object::obstacle::Attempt<UserBuffer> {
+/// Who writes to a pipe that nobody reads is told twice.
+fn note_broken_pipe(thread: &Arc<Thread>, outcome: Attempt) -> Attempt {
+    if let Err(Obstacle::Error(Errno::EPIPE)) = outcome {
+        let own = thread.process();
+        let info = SignalInfo::kill(Signal::SIGPIPE, own.id(), own.credentials().real_user);
+        send_to_thread(thread, Signal::SIGPIPE, info);
+    }
+    outcome
+}
+
+fn read_vectors(memory: &UserMemory, vectors: UserAddress, count: usize) -> Attempt<UserBuffer> {
     let vectors: Vec<Iovec> = memory.read_array(vectors.get(), count)?;
     let mut left = MOST_BYTES;
     let mut pieces = Vec::new();
@@ -196,6 +207,29 @@ pub fn close(call: &mut Call<'_>, fd: Fd) -> Result<usize, Errno> {
     call.resources.files.remove(fd.0).map(|_| 0)
 }
 
+pub fn pipe2(call: &mut Call<'_>, result: UserAddress, flags: OpenArgument) -> Result<Outcome, Errno> {
+    let flags = flags.0;
+    if !(OpenFlags::CLOEXEC | OpenFlags::NONBLOCK).contains(flags) {
+        return Err(Errno::EINVAL);
+    }
+    let PipeEnds { reader, writer } = pipe()?;
+    let status = flags & OpenFlags::NONBLOCK;
+    let files = call.resources.files.clone();
+    let close_on_exec = flags.contains(OpenFlags::CLOEXEC);
+    let read_end = files.insert(OpenFile::new(reader, None, status), 0, close_on_exec)?;
+    let opening = OpenFile::new(writer, None, OpenFlags::WRONLY | status);
+    let write_end = files.insert(opening, 0, close_on_exec).inspect_err(|_| drop(files.remove(read_end)))?;
+    let memory = call.memory();
+    Ok(slow(async move {
+        let outcome = complete(|| memory.write(result.get(), &[read_end, write_end])).await;
+        if outcome.is_err() {
+            // The program does not know the numbers.
+            drop((files.remove(read_end), files.remove(write_end)));
+        }
+        outcome.map(|()| 0)
+    }))
+}
+
 pub fn dup(call: &mut Call<'_>, fd: Fd) -> Result<usize, Errno> {
     let file = descriptor(call, fd)?;
     call.resources.files.insert(file, 0, false).map(|number| number as usize)
@@ -237,8 +271,8 @@ pub fn fcntl(call: &mut Call<'_>, fd: Fd, command: i32, argument: usize) -> Resu
 
 pub fn ioctl(call: &mut Call<'_>, fd: Fd, request: u32, argument: UserAddress) -> Result<Outcome, Errno> {
     let file = descriptor(call, fd)?;
-    let memory = call.memory();
-    Ok(attempt(call, move || file.file().try_control(request, argument.0, &memory)))
+    let (memory, thread) = (call.memory(), call.owned_thread());
+    Ok(attempt(call, move || file.file().try_control(request, argument.0, &memory, &thread)))
 }
 
 fn stat_of(place: Option<&Arc<Place>>, metadata: &Metadata) -> Stat {
@@ -267,7 +301,7 @@ fn stat_of(place: Option<&Arc<Place>>, metadata: &Metadata) -> Stat {
 async fn place_at(
     memory: &UserMemory,
     paths: &PathContext,
-    thread: &linux_object::thread::Thread,
+    thread: &Thread,
     target: Target,
     flags: AtFlags,
 ) -> Result<Arc<Place>, Errno> {

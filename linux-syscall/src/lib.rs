@@ -14,6 +14,7 @@ mod argument;
 mod file;
 mod memory;
 mod mount;
+mod poll;
 mod process;
 mod signal;
 mod signal_frame;

@@ -9,10 +9,10 @@ use linux_abi::system::{
     LINUX_REBOOT_CMD_HALT, LINUX_REBOOT_CMD_POWER_OFF, LINUX_REBOOT_CMD_RESTART, LINUX_REBOOT_MAGIC1,
     LINUX_REBOOT_MAGIC2, LINUX_REBOOT_MAGIC2A, LINUX_REBOOT_MAGIC2B, LINUX_REBOOT_MAGIC2C, Sysinfo, Utsname,
 };
-use linux_object::{random, resource_limits, version};
+use linux_object::{console, random, resource_limits, version};
 
 use crate::argument::UserAddress;
-use crate::call::{Call, Outcome, attempt};
+use crate::call::{Call, Outcome, attempt, slow};
 
 pub fn uname(call: &mut Call<'_>, result: UserAddress) -> Outcome {
     let memory = call.memory();
@@ -74,17 +74,16 @@ pub fn reboot(
     if magic != LINUX_REBOOT_MAGIC1 || !second.contains(&second_magic) {
         return Err(Errno::EINVAL);
     }
-    match command {
-        LINUX_REBOOT_CMD_POWER_OFF | LINUX_REBOOT_CMD_HALT => {
-            log::info!("power off");
-            power::off(0)
-        }
-        LINUX_REBOOT_CMD_RESTART => {
-            log::info!("restart");
-            power::reboot()
-        }
-        _ => Err(Errno::EINVAL),
-    }
+    let end: fn() -> ! = match command {
+        LINUX_REBOOT_CMD_POWER_OFF | LINUX_REBOOT_CMD_HALT => || power::off(0),
+        LINUX_REBOOT_CMD_RESTART => || power::reboot(),
+        _ => return Err(Errno::EINVAL),
+    };
+    Ok(slow(async move {
+        console::drain().await;
+        log::info!("the first process ends the machine");
+        end()
+    }))
 }
 
 pub fn prlimit64(

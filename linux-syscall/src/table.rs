@@ -2,13 +2,13 @@
 //!
 //! A row is `number name(argument: Type, ...) => handler, Support, "note"`. The macro makes of each row a plain `fn` that
 //! decodes the registers and calls the handler, and an entry that describes it. A handler is a plain function too; what
-//! it returns says whether the call is done ([`IntoOutcome`](crate::call::IntoOutcome)).
+//! it returns says whether the call is done ([`IntoOutcome`]).
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::argument::{Argument, Bits, Fd, FromRegister, Mode, OpenArgument, PathAddress, UserAddress};
 use crate::call::{Call, IntoOutcome, Outcome};
-use crate::{file, memory, mount, process, signal, system, time};
+use crate::{file, memory, mount, poll, process, signal, system, time};
 use linux_abi::Errno;
 
 /// How much of what Linux does a row does.
@@ -86,6 +86,7 @@ syscall_table! {
     50 fchdir(fd: Fd) => file::fchdir, Full, "";
     56 openat(directory: Fd, path: PathAddress, flags: OpenArgument, mode: Mode) => file::openat, Partial, "O_PATH and O_TMPFILE are refused";
     57 close(fd: Fd) => file::close, Full, "";
+    59 pipe2(result: UserAddress, flags: OpenArgument) => file::pipe2, Full, "";
     61 getdents64(fd: Fd, buffer: UserAddress, count: u32) => file::getdents64, Full, "";
     62 lseek(fd: Fd, offset: i64, whence: i32) => file::lseek, Partial, "SEEK_DATA and SEEK_HOLE are refused";
     63 read(fd: Fd, buffer: UserAddress, count: usize) => file::read, Full, "";
@@ -94,6 +95,7 @@ syscall_table! {
     66 writev(fd: Fd, vectors: UserAddress, count: usize) => file::writev, Full, "";
     67 pread64(fd: Fd, buffer: UserAddress, count: usize, offset: i64) => file::pread64, Full, "";
     68 pwrite64(fd: Fd, buffer: UserAddress, count: usize, offset: i64) => file::pwrite64, Full, "";
+    73 ppoll(entries: UserAddress, count: usize, timeout: UserAddress, mask: UserAddress, set_size: usize) => poll::ppoll, Partial, "the time left is not written back";
     78 readlinkat(directory: Fd, path: PathAddress, buffer: UserAddress, size: i32) => file::readlinkat, Full, "";
     79 newfstatat(directory: Fd, path: PathAddress, buffer: UserAddress, flags: u32) => file::newfstatat, Full, "";
     80 fstat(fd: Fd, buffer: UserAddress) => file::fstat, Full, "";

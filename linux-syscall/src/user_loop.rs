@@ -17,7 +17,7 @@ use linux_abi::signal_info::{
 use linux_object::obstacle::complete;
 use linux_object::process::{StartedThread, end_thread};
 use linux_object::signal::killed_by;
-use linux_object::thread::{Resources, Thread};
+use linux_object::thread::{Resources, Thread, Work};
 use linux_object::user_buffer::UserMemory;
 
 use crate::call::{Call, Completion, Outcome, SlowCall, encode_error};
@@ -52,24 +52,39 @@ fn spawn_small<F: Future<Output = ()> + Send + 'static>(future: F) {
 fn run(mut user: UserThread, set_child_id: usize) -> impl Future<Output = ()> {
     async move {
         user.begin(set_child_id).await;
-        while !user.has_work() || signal::handle_work(&mut user).await {
+        loop {
             match user.enter() {
-                TrapCause::Syscall => {
+                Left::Trap(TrapCause::Syscall) => {
                     if let Some(slow) = user.syscall() {
                         user.wait(slow).await;
                     }
                 }
-                TrapCause::Interrupt => {}
-                TrapCause::PageFault(fault) => user.page_fault(fault).await,
-                trap => user.fail(trap),
-            }
-            if executor::need_resched() {
-                user.context.save_float();
-                executor::reschedule().await;
+                Left::Trap(TrapCause::Interrupt) => {}
+                Left::Trap(TrapCause::PageFault(fault)) => user.page_fault(fault).await,
+                Left::Trap(trap) => user.fail(trap),
+                Left::Reschedule => {
+                    user.context.save_float();
+                    executor::reschedule().await;
+                }
+                Left::Work => {
+                    if !signal::handle_work(&mut user).await {
+                        break;
+                    }
+                }
             }
         }
         user.leave().await;
     }
+}
+
+/// Why the thread is not in user mode.
+enum Left {
+    /// It was, and trapped.
+    Trap(TrapCause),
+    /// Others have a better claim to the hart.
+    Reschedule,
+    /// There is something to do first.
+    Work,
 }
 
 /// What a thread has for itself.
@@ -107,26 +122,21 @@ impl UserThread {
         }
     }
 
-    /// Whether there is something to do before the program goes on.
+    /// Runs the program until something happens, or says what comes before it. Work that comes after the look raises
+    /// an interrupt, which is taken as soon as user mode is entered.
     #[inline]
-    fn has_work(&self) -> bool {
-        !self.thread.work().is_empty() || self.interrupted.is_some()
-    }
-
-    /// Runs the program until something happens. Work that comes after the last look raises an interrupt, which is
-    /// taken as soon as user mode is entered.
-    #[inline]
-    fn enter(&mut self) -> TrapCause {
+    fn enter(&mut self) -> Left {
         interrupt::disable();
-        if !self.thread.work().is_empty() || executor::need_resched() {
-            interrupt::enable();
-            return TrapCause::Interrupt;
-        }
-        self.resources.address_space.activate();
-        let trap = self.context.run();
-        executor::note_progress();
+        let left = if !self.thread.work().is_empty() {
+            Left::Work
+        } else if executor::checkpoint() {
+            Left::Reschedule
+        } else {
+            self.resources.address_space.activate();
+            Left::Trap(self.context.run())
+        };
         interrupt::enable();
-        trap
+        left
     }
 
     /// Answers a syscall, or says what has to be waited for.
@@ -162,9 +172,11 @@ impl UserThread {
             Completion::Error(errno) => self.context.set_syscall_result(encode_error(errno)),
             Completion::Interrupted => {
                 self.interrupted = Some(InterruptedCall { first_argument, may_restart: true });
+                self.thread.add_work(Work::SIGNAL);
             }
             Completion::InterruptedForGood => {
                 self.interrupted = Some(InterruptedCall { first_argument, may_restart: false });
+                self.thread.add_work(Work::SIGNAL);
             }
             Completion::Registers(context) => self.context = *context,
             Completion::Program(program) => {

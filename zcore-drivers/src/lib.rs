@@ -30,6 +30,7 @@ pub mod interrupt_registry;
 pub mod model;
 pub mod probe;
 pub mod random;
+pub mod real_time_clock;
 pub mod serial;
 pub mod virtio;
 

@@ -13,7 +13,7 @@ impl SeededRandom {
     }
 
     /// The next 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn next_u64(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -22,7 +22,7 @@ impl SeededRandom {
 
     /// A number below `limit`; 0 if the limit is 0.
     pub fn below(&mut self, limit: usize) -> usize {
-        if limit == 0 { 0 } else { (self.next() >> 16) as usize % limit }
+        if limit == 0 { 0 } else { (self.next_u64() >> 16) as usize % limit }
     }
 
     /// Yes, this many times in a million.

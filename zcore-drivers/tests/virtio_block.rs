@@ -4,10 +4,13 @@ mod common;
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use common::{Wakes, frame_of, is_full_of, part, poll_once, poll_with, ready, whole};
+use common::{
+    Wakes, frame_of, is_full_of, part, poll_once, poll_with, ready, start, start_read, start_write, whole,
+};
 use kernel_hal::host::VirtualTime;
 use kernel_hal::{Instant, PAGE_SIZE};
 use kernel_object::frame::{Frame, FrameKind, SharedFrame, host};
@@ -57,12 +60,12 @@ fn data_survives_the_round_trip_whatever_the_device_offers() {
             for round in 0..600u64 {
                 let (page, byte) = (round * 37 % 512, round as u8);
                 let source = frame_of(byte);
-                let mut write = pin!(device.write(page * SECTORS_PER_PAGE, whole(&source)));
+                let mut write = start_write(device, page * SECTORS_PER_PAGE, whole(&source));
                 assert_eq!(poll_once(write.as_mut()), Poll::Pending);
                 serve(&mut model, &disk);
                 assert_eq!(ready(write), Ok(()));
                 let target = frame_of(!byte);
-                let mut read = pin!(device.read(page * SECTORS_PER_PAGE, whole(&target)));
+                let mut read = start_read(device, page * SECTORS_PER_PAGE, whole(&target));
                 assert_eq!(poll_once(read.as_mut()), Poll::Pending);
                 serve(&mut model, &disk);
                 assert_eq!(ready(read), Ok(()));
@@ -87,7 +90,12 @@ fn a_full_queue_of_requests_is_answered_with_few_interrupts() {
     let mut reads: Vec<_> = frames
         .iter()
         .zip(0..)
-        .map(|(frame, page)| Box::pin(device.read(page * SECTORS_PER_PAGE, whole(frame)).without_kick()))
+        .map(|(frame, page)| {
+            let mut segments = whole(frame);
+            let read =
+                async move { device.read(page * SECTORS_PER_PAGE, &mut segments).without_kick().await };
+            Box::pin(read)
+        })
         .collect();
     for read in &mut reads {
         assert!(poll_with(read.as_mut(), &waker).is_pending());
@@ -112,7 +120,7 @@ fn an_awake_device_is_not_notified_and_interrupts_come_again_after_each_batch() 
     let (mut model, disk) = disk(DiskModel::ALL_FEATURES);
     let device: &dyn BlockDevice = &disk;
     let frames: Vec<SharedFrame> = (0..4).map(|_| frame_of(0)).collect();
-    let mut reads: Vec<_> = frames.iter().map(|frame| Box::pin(device.read(0, whole(frame)))).collect();
+    let mut reads: Vec<_> = frames.iter().map(|frame| start_read(device, 0, whole(frame))).collect();
     // The device sleeps at first: the first request wakes it, and until it sleeps again nothing more is said.
     for read in &mut reads {
         assert!(poll_once(read.as_mut()).is_pending());
@@ -127,7 +135,7 @@ fn an_awake_device_is_not_notified_and_interrupts_come_again_after_each_batch() 
     }
     assert!(reads.iter_mut().all(|read| ready(read.as_mut()).is_ok()));
     // Now it sleeps: the next request must be announced.
-    let mut read = pin!(device.read(0, whole(&frames[0])));
+    let mut read = start_read(device, 0, whole(&frames[0]));
     assert!(poll_once(read.as_mut()).is_pending());
     assert_eq!(model.device.notifications(0), 2);
     serve(&mut model, &disk);
@@ -148,7 +156,7 @@ fn scattered_memory_is_one_request_and_neighbours_are_one_piece() {
         segments.push(Segment::new(frame.pin(), 1024, 512)).unwrap();
     }
     assert!(segments.push(Segment::whole(frames[0].pin())).is_err());
-    let mut read = pin!(device.read(3, segments));
+    let mut read = start_read(device, 3, segments);
     assert!(poll_once(read.as_mut()).is_pending());
     model.take_offers();
     assert_eq!(model.taken()[0].writable_pieces(), MAX_SEGMENTS + 1);
@@ -165,7 +173,7 @@ fn scattered_memory_is_one_request_and_neighbours_are_one_piece() {
     for (offset, bytes) in [(0, 512), (512, 1024), (1536, 512)] {
         segments.push(Segment::new(frames[0].pin(), offset, bytes)).unwrap();
     }
-    let mut read = pin!(device.read(0, segments));
+    let mut read = start_read(device, 0, segments);
     assert!(poll_once(read.as_mut()).is_pending());
     model.take_offers();
     assert_eq!(model.taken()[0].writable_pieces(), 2);
@@ -179,7 +187,7 @@ fn who_finds_no_slot_waits_for_one() {
     let device: &dyn BlockDevice = &disk;
     let frames: Vec<SharedFrame> = (0..600).map(|_| frame_of(1)).collect();
     let (_, waker) = Wakes::new();
-    let mut reads: Vec<_> = frames.iter().map(|frame| Some(Box::pin(device.read(0, whole(frame))))).collect();
+    let mut reads: Vec<_> = frames.iter().map(|frame| Some(start_read(device, 0, whole(frame)))).collect();
     for read in reads.iter_mut().flatten() {
         assert!(poll_with(read.as_mut(), &waker).is_pending());
     }
@@ -206,12 +214,12 @@ fn a_slot_that_becomes_free_goes_to_the_longest_waiting_even_if_the_first_left()
     let (mut model, disk) = disk(DiskModel::ALL_FEATURES);
     let device: &dyn BlockDevice = &disk;
     let frame = frame_of(0);
-    let mut reads: Vec<_> = (0..256).map(|_| Box::pin(device.read(0, whole(&frame)))).collect();
+    let mut reads: Vec<_> = (0..256).map(|_| start_read(device, 0, whole(&frame))).collect();
     assert!(reads.iter_mut().all(|read| poll_once(read.as_mut()).is_pending()));
     let (first_wakes, first_waker) = Wakes::new();
     let (second_wakes, second_waker) = Wakes::new();
-    let mut first = Box::pin(device.read(0, whole(&frame)));
-    let mut second = Box::pin(device.read(0, whole(&frame)));
+    let mut first = start_read(device, 0, whole(&frame));
+    let mut second = start_read(device, 0, whole(&frame));
     assert!(poll_with(first.as_mut(), &first_waker).is_pending());
     assert!(poll_with(second.as_mut(), &second_waker).is_pending());
     model.take_offers();
@@ -232,7 +240,7 @@ fn the_memory_of_a_cancelled_read_stays_the_devices_until_it_answers() {
     let device: &dyn BlockDevice = &disk;
     model.content.fill(0x77);
     let frame = frame_of(0);
-    let mut read = Box::pin(device.read(0, whole(&frame)));
+    let mut read = start_read(device, 0, whole(&frame));
     assert!(poll_once(read.as_mut()).is_pending());
     drop(read);
     assert!(frame.is_pinned() && !frame.is_exclusive());
@@ -259,14 +267,14 @@ fn a_cancelled_reads_slot_is_not_given_away_early() {
     let (mut model, disk) = disk(DiskModel::ALL_FEATURES);
     let device: &dyn BlockDevice = &disk;
     let frame = frame_of(0);
-    let mut reads: Vec<_> = (0..256).map(|_| Box::pin(device.read(0, whole(&frame)))).collect();
+    let mut reads: Vec<_> = (0..256).map(|_| start_read(device, 0, whole(&frame))).collect();
     assert!(reads.iter_mut().all(|read| poll_once(read.as_mut()).is_pending()));
     reads.clear();
-    let mut request = BlockRequest { operation: Operation::Read, sector: 0, segments: whole(&frame) };
-    assert_eq!(device.submit(&mut request, None), Err(SubmitError::Full));
-    assert_eq!(request.segments.bytes(), PAGE_SIZE, "a refused request keeps its memory");
+    let (request, mut segments) = (BlockRequest { operation: Operation::Read, sector: 0 }, whole(&frame));
+    assert_eq!(device.submit(request, &mut segments, None), Err(SubmitError::Full));
+    assert_eq!(segments.bytes(), PAGE_SIZE, "a refused request keeps its memory");
     serve(&mut model, &disk);
-    let ticket = device.submit(&mut request, None).expect("a free slot");
+    let ticket = device.submit(request, &mut segments, None).expect("a free slot");
     device.abandon(ticket);
 }
 
@@ -280,10 +288,9 @@ fn operations_without_data() {
     serve(&mut model, &disk);
     assert_eq!((ready(flush), model.flushes), (Ok(()), 1));
 
-    let request = |operation, sector| BlockRequest { operation, sector, segments: Segments::new() };
     let zeroes = Operation::WriteZeroes { sectors: 3, may_unmap: true };
     for (operation, sector) in [(Operation::Discard { sectors: 2 }, 10), (zeroes, 20)] {
-        let mut operation = pin!(device.execute(request(operation, sector)));
+        let mut operation = start(device, operation, sector, Segments::new());
         assert!(poll_once(operation.as_mut()).is_pending());
         serve(&mut model, &disk);
         assert_eq!(ready(operation), Ok(()));
@@ -293,8 +300,7 @@ fn operations_without_data() {
 
     let frame = frame_of(0);
     let segments = part(&frame, Operation::SERIAL_BYTES);
-    let mut identify =
-        pin!(device.execute(BlockRequest { operation: Operation::Identify, sector: 0, segments }));
+    let mut identify = start(device, Operation::Identify, 0, segments);
     assert!(poll_once(identify.as_mut()).is_pending());
     serve(&mut model, &disk);
     assert_eq!(ready(identify), Ok(()));
@@ -317,19 +323,19 @@ fn requests_that_do_not_fit_the_disk_are_refused_at_once() {
     let device: &dyn BlockDevice = &disk;
     let frame = frame_of(0);
     let end = SECTORS as u64;
-    let refused = |request| ready(pin!(device.execute(request))).unwrap_err();
-    let request = |operation, sector, segments| BlockRequest { operation, sector, segments };
-    let read = |sector, segments| refused(request(Operation::Read, sector, segments));
+    let refused =
+        |operation, sector, segments| ready(start(device, operation, sector, segments)).unwrap_err();
+    let read = |sector, segments| refused(Operation::Read, sector, segments);
     assert_eq!(read(end - 7, whole(&frame)), BlockError::Invalid);
     assert_eq!(read(u64::MAX, whole(&frame)), BlockError::Invalid);
     assert_eq!(read(0, part(&frame, 511)), BlockError::Invalid);
     assert_eq!(read(0, Segments::new()), BlockError::Invalid);
-    let discard = |sector, sectors| refused(request(Operation::Discard { sectors }, sector, Segments::new()));
+    let discard = |sector, sectors| refused(Operation::Discard { sectors }, sector, Segments::new());
     assert_eq!(discard(0, 0), BlockError::Invalid);
     assert_eq!(discard(0, 1025), BlockError::Invalid);
     assert_eq!(discard(end - 1, 2), BlockError::Invalid);
-    assert_eq!(refused(request(Operation::Flush, 0, whole(&frame))), BlockError::Invalid);
-    assert_eq!(refused(request(Operation::Identify, 0, whole(&frame))), BlockError::Invalid);
+    assert_eq!(refused(Operation::Flush, 0, whole(&frame)), BlockError::Invalid);
+    assert_eq!(refused(Operation::Identify, 0, whole(&frame)), BlockError::Invalid);
     assert_eq!(device.statistics().submitted, 0);
     assert!(!frame.is_pinned());
 }
@@ -340,8 +346,8 @@ fn a_read_only_disk_refuses_writes() {
     let device: &dyn BlockDevice = &disk;
     assert!(device.information().read_only);
     let frame = frame_of(0);
-    assert_eq!(ready(pin!(device.write(0, whole(&frame)))), Err(BlockError::ReadOnly));
-    assert!(poll_once(pin!(device.read(0, whole(&frame)))).is_pending());
+    assert_eq!(ready(start_write(device, 0, whole(&frame))), Err(BlockError::ReadOnly));
+    assert!(poll_once(start_read(device, 0, whole(&frame))).is_pending());
 }
 
 #[test]
@@ -351,8 +357,8 @@ fn a_request_that_takes_too_long_ends_once_and_keeps_its_memory() {
     let device: &dyn BlockDevice = &disk;
     let (first, second, third) = (frame_of(0), frame_of(0), frame_of(0));
     let (wakes, waker) = Wakes::new();
-    let mut patient = Box::pin(device.read(0, whole(&first)));
-    let mut gone = Box::pin(device.read(0, whole(&second)));
+    let mut patient = start_read(device, 0, whole(&first));
+    let mut gone = start_read(device, 0, whole(&second));
     assert!(poll_with(patient.as_mut(), &waker).is_pending());
     assert!(poll_once(gone.as_mut()).is_pending());
     drop(gone);
@@ -361,7 +367,7 @@ fn a_request_that_takes_too_long_ends_once_and_keeps_its_memory() {
         device.check_timeouts(Instant::now());
     };
     pass(20);
-    let mut late = Box::pin(device.read(0, whole(&third)));
+    let mut late = start_read(device, 0, whole(&third));
     assert!(poll_once(late.as_mut()).is_pending());
     assert_eq!(wakes.count(), 0);
     pass(11);
@@ -407,7 +413,7 @@ fn a_small_ring_makes_a_small_queue() {
         let device: &dyn BlockDevice = &disk;
         assert_eq!(device.information().queue_depth, depth);
         let frame = frame_of(0);
-        let mut reads: Vec<_> = (0..40).map(|_| Box::pin(device.read(8, whole(&frame)))).collect();
+        let mut reads: Vec<_> = (0..40).map(|_| start_read(device, 8, whole(&frame))).collect();
         let mut finished = 0;
         for _ in 0..40 {
             reads.retain_mut(|read| poll_once(read.as_mut()).is_pending());
@@ -415,6 +421,15 @@ fn a_small_ring_makes_a_small_queue() {
         }
         finished += 40 - reads.len();
         assert_eq!(finished, 40);
+    }
+}
+
+/// Counts down even if its thread panics, so that nobody waits for it.
+struct CountDown<'a>(&'a AtomicUsize);
+
+impl Drop for CountDown<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Release);
     }
 }
 
@@ -428,17 +443,18 @@ fn two_submitters_and_a_device_on_three_threads() {
         model.content[page * PAGE_SIZE..(page + 1) * PAGE_SIZE].fill(page as u8);
     }
     let disk = Arc::new(VirtioBlock::new(model.transport()).unwrap());
-    let running = std::sync::atomic::AtomicUsize::new(2);
+    let running = AtomicUsize::new(2);
     std::thread::scope(|scope| {
         for seed in 0..2u64 {
             let (disk, running) = (disk.clone(), &running);
             scope.spawn(move || {
                 host::share_private(allocator);
+                let _until_dropped = CountDown(running);
                 let device: &dyn BlockDevice = &*disk;
                 for round in 0..READS {
                     let page = (round * 31 + seed * 17) % 512;
                     let frame = frame_of(!(page as u8));
-                    let mut read = pin!(device.read(page * SECTORS_PER_PAGE, whole(&frame)));
+                    let mut read = start_read(device, page * SECTORS_PER_PAGE, whole(&frame));
                     if round % 7 == 3 {
                         let _cancelled = poll_once(read.as_mut());
                         continue;
@@ -448,11 +464,15 @@ fn two_submitters_and_a_device_on_three_threads() {
                     }
                     assert!(is_full_of(&frame, page as u8));
                 }
-                running.fetch_sub(1, std::sync::atomic::Ordering::Release);
             });
         }
         host::share_private(allocator);
-        while running.load(std::sync::atomic::Ordering::Acquire) > 0 {
+        let started = std::time::Instant::now();
+        while running.load(Ordering::Acquire) > 0 {
+            if started.elapsed() > Duration::from_secs(60) {
+                eprintln!("a wake-up or an interrupt was lost");
+                std::process::abort();
+            }
             model.answer_all();
             if model.device.interrupt_pending() {
                 disk.handle_interrupt();

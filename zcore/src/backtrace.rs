@@ -176,9 +176,7 @@ impl Walk {
             let value = match rule {
                 RegisterRule::SameValue => continue,
                 RegisterRule::Undefined => 0,
-                RegisterRule::Offset(offset) => {
-                    read_stack(frame_end.wrapping_add_signed(*offset as isize))?
-                }
+                RegisterRule::Offset(offset) => read_stack(frame_end.wrapping_add_signed(*offset as isize))?,
                 RegisterRule::ValOffset(offset) => frame_end.wrapping_add_signed(*offset as isize),
                 RegisterRule::Register(other) => self.register(*other)?,
                 _ => return None,

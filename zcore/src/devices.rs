@@ -1,14 +1,23 @@
-//! Finding the devices and connecting them: the console, disks, entropy.
+//! Finding the devices and connecting them: the console, disks, entropy, the clock on the wall.
 
 use alloc::sync::Arc;
+use core::time::Duration;
 
+use executor::TaskOptions;
 use kernel_hal::machine_description::MachineDescription;
 use kernel_hal::{HartId, machine};
-use linux_object::console;
-use zcore_drivers::probe::{self, mmio_slots};
-use zcore_drivers::serial::{MmioRegisters, Ns16550};
+use linux_object::{clock, console, random};
+use zcore_drivers::entropy::EntropySource;
+use zcore_drivers::probe::{self, Named, mmio_slots};
+use zcore_drivers::real_time_clock::Goldfish;
+use zcore_drivers::serial::{MmioRegisters, Ns16550, SerialPort};
 
-use crate::interrupts;
+use crate::{command_line, interrupts};
+
+/// Random bytes that a device gives for the kernel's own generator.
+const ENTROPY_BYTES: usize = 64;
+/// What programs call the UART.
+const UART_NAME: &str = "ttyS0";
 
 fn enable_line(line: u32) {
     machine::enable_interrupt_line(line, HartId::BOOT);
@@ -16,7 +25,8 @@ fn enable_line(line: u32) {
 
 /// Sets up every device that has a driver.
 pub fn probe(description: &MachineDescription<'_>) {
-    probe_uart(description);
+    set_clock(description);
+    let uart = probe_uart(description);
     // SAFETY: this is the machine's own description, and nobody else uses the slots.
     let slots = unsafe { mmio_slots(description) };
     let found = probe::probe(slots, &interrupts::LINES, enable_line);
@@ -25,14 +35,59 @@ pub fn probe(description: &MachineDescription<'_>) {
             log::info!("virtio at {}: {finding}", slot.registers.start);
         }
     }
+    choose_console(uart.into_iter().chain(found.consoles));
+    for source in found.entropy {
+        executor::spawn(TaskOptions::new("entropy"), seed_from(source)).detach();
+    }
 }
 
-/// The UART is the console, until the command line asks for another.
-fn probe_uart(description: &MachineDescription<'_>) {
-    let Some(uart) = &description.uart else { return };
+async fn seed_from(source: Arc<dyn EntropySource>) {
+    let mut bytes = [0; ENTROPY_BYTES];
+    source.fill(&mut bytes).await;
+    random::add_entropy(&bytes);
+}
+
+/// The last `console=` that names a port we have, or the first port.
+fn choose_console(ports: impl Iterator<Item = Named<dyn SerialPort>>) {
+    let mut chosen = None;
+    let wanted = command_line().consoles().last();
+    for port in ports {
+        if chosen.is_none() || wanted.is_some_and(|wanted| is_named(wanted, &port.name)) {
+            chosen = Some(port);
+        }
+    }
+    let Some(port) = chosen else {
+        log::warn!("there is no console");
+        return;
+    };
+    log::info!("console: {}", port.name);
+    if let Err(errno) = console::set_port(port.name, port.device) {
+        log::error!("the console cannot be set up: {errno}");
+    }
+}
+
+/// Whether a `console=` names this port; options may follow after a comma.
+fn is_named(wanted: &str, name: &str) -> bool {
+    wanted.split(',').next() == Some(name)
+}
+
+fn set_clock(description: &MachineDescription<'_>) {
+    let Some(region) = &description.real_time_clock else {
+        log::warn!("there is no clock on the wall: the time begins in 1970");
+        return;
+    };
+    // SAFETY: the description is the machine's own, and nobody else uses the registers.
+    let nanos = unsafe { Goldfish::new(region) }.nanoseconds();
+    if let Err(errno) = clock::set_real_time(Duration::from_nanos(nanos)) {
+        log::error!("the clock cannot be set: {errno}");
+    }
+}
+
+fn probe_uart(description: &MachineDescription<'_>) -> Option<Named<dyn SerialPort>> {
+    let uart = description.uart.as_ref()?;
     // SAFETY: the description is the machine's own; the linear map covers the registers, and the firmware, which
     // may also write to the UART, does so only when the kernel asks it to.
-    let Some(registers) = (unsafe { MmioRegisters::new(uart) }) else { return };
+    let registers = unsafe { MmioRegisters::new(uart) }?;
     let port = Arc::new(Ns16550::new(registers, uart.clock_hz));
     if let Some(line) = uart.interrupt {
         match interrupts::LINES.register(line, "uart", port.clone()) {
@@ -40,5 +95,5 @@ fn probe_uart(description: &MachineDescription<'_>) {
             Err(error) => log::warn!("uart: {error}"),
         }
     }
-    console::set_device(port);
+    Some(Named { name: UART_NAME.into(), device: port })
 }

@@ -166,9 +166,7 @@ impl Settings {
 
 /// Wakes whoever waits for a message, if there was one. Called from interrupts, where no lock is held.
 pub fn wake_readers() {
-    if READERS_MUST_BE_WOKEN.load(Ordering::Relaxed)
-        && READERS_MUST_BE_WOKEN.swap(false, Ordering::AcqRel)
-    {
+    if READERS_MUST_BE_WOKEN.load(Ordering::Relaxed) && READERS_MUST_BE_WOKEN.swap(false, Ordering::AcqRel) {
         READERS.wake_all();
     }
 }

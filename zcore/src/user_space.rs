@@ -28,6 +28,9 @@ const ZERO: u32 = 5;
 const KERNEL_MESSAGES: u32 = 11;
 const TERMINAL_DEVICES: u32 = 5;
 const CONSOLE: u32 = 1;
+const SERIAL_DEVICES: u32 = 4;
+const FIRST_SERIAL: u32 = 64;
+const VIRTIO_CONSOLES: u32 = 229;
 const ROOT_PERMISSIONS: u32 = 0o755;
 
 /// Programs that are tried if the command line names none, as on Linux.
@@ -58,6 +61,13 @@ fn register_devices() {
         CONSOLE => console::open(),
         _ => Err(Errno::ENXIO),
     });
+    // The console's own name: whichever port it is, there is one node for it.
+    let (major, minor, name) = match console::name() {
+        Some("hvc0") => (VIRTIO_CONSOLES, 0, "hvc0"),
+        _ => (SERIAL_DEVICES, FIRST_SERIAL, "ttyS0"),
+    };
+    open::register_character_devices(major, |_| console::open());
+    devices::add_character_device(name, DeviceNumber::new(major, minor), 0o600);
     devices::add_character_device("null", DeviceNumber::new(MEMORY_DEVICES, NULL), 0o666);
     devices::add_character_device("zero", DeviceNumber::new(MEMORY_DEVICES, ZERO), 0o666);
     let messages = DeviceNumber::new(MEMORY_DEVICES, KERNEL_MESSAGES);

@@ -162,7 +162,7 @@ impl Simulator {
         Ok(())
     }
 
-    /// Goes on for this long.
+    /// Goes on for this long. Polls are not cut short: the last may end later.
     pub fn run_for(&mut self, duration: Duration) {
         let end = Instant::now() + duration;
         while Instant::now() < end {
@@ -174,7 +174,7 @@ impl Simulator {
                 _ => advance_to(end),
             }
         }
-        self.run_until_parked();
+        self.return_to_test();
     }
 
     /// Goes on until nothing is ready and nothing is armed.
@@ -216,6 +216,11 @@ impl Simulator {
         let alarms = self.harts.iter().filter_map(|hart| self.executor.get().machine.alarm(*hart));
         let device = with_world(|world| world.devices.keys().next().map(|key| key.0));
         alarms.chain(device).min()
+    }
+
+    /// Lets time pass until `moment`; nothing runs.
+    pub fn advance_to(&self, moment: Instant) {
+        advance_to(moment);
     }
 
     fn advance_to_next_event(&mut self) -> Result<(), Stalled> {

@@ -34,6 +34,7 @@ const KNOWN_KEYS: &[&str] = &[
     "ro",
     "rw",
     "quiet",
+    "strace",
     "debug",
     "log",
     "panic",

@@ -73,6 +73,12 @@ pub fn configure(description: &MachineDescription) -> bool {
     }
     if let Some(plic) = &description.plic {
         plic::initialize(plic.registers.start);
+        for (id, hardware_id) in numbered_harts(description) {
+            if let Some(context) = plic.supervisor_context(hardware_id) {
+                plic::set_context(id, context as u32);
+            }
+        }
+        plic::open(HartId::BOOT);
     }
     let has_stimecmp = description.usable_harts().all(|hart| hart.has_sstc());
     time::initialize(u64::from(description.timebase_frequency_hz), has_stimecmp)
@@ -116,33 +122,23 @@ pub fn start_other_harts(
     run: fn() -> !,
 ) -> Result<(), StartError> {
     SECONDARY_FUNCTION.store(run as *mut (), Ordering::Release);
-    // SAFETY: written in `begin`.
-    let boot_hardware_id = unsafe { (*hart::local()).hardware_id };
     let mut result = Ok(());
-    let mut index = 0;
-    for described in description.usable_harts() {
-        let is_boot = described.hardware_id == boot_hardware_id;
-        if !is_boot && index + 1 >= MAX_HARTS {
-            continue;
-        }
-        let id = if is_boot {
-            HartId::BOOT
-        } else {
-            index += 1;
-            HartId::new(index)
-        };
-        if let Some(plic) = &description.plic
-            && let Some(context) = plic.supervisor_context(described.hardware_id)
-        {
-            plic::set_context(id, context as u32);
-        }
-        if is_boot {
-            plic::open(id);
-        } else if let Err(error) = start(id, described.hardware_id, allocate) {
+    for (id, hardware_id) in numbered_harts(description).filter(|(id, _)| *id != HartId::BOOT) {
+        if let Err(error) = start(id, hardware_id, allocate) {
             result = Err(error);
         }
     }
     result
+}
+
+/// The harts that the kernel uses, with their logical numbers: the boot hart is 0, the others follow in the tree's order.
+fn numbered_harts<'a>(description: &'a MachineDescription<'_>) -> impl Iterator<Item = (HartId, usize)> + 'a {
+    // SAFETY: written in `begin`, on this hart.
+    let boot_hardware_id = unsafe { (*hart::local_of(HartId::BOOT.index())).hardware_id };
+    let others = description.usable_harts().filter(move |hart| hart.hardware_id != boot_hardware_id);
+    let numbers = (1..MAX_HARTS).map(HartId::new);
+    let others = numbers.zip(others).map(|(id, hart)| (id, hart.hardware_id));
+    core::iter::once((HartId::BOOT, boot_hardware_id)).chain(others)
 }
 
 fn start(

@@ -26,7 +26,7 @@ mod map;
 mod numbers;
 mod pin;
 mod remap;
-#[cfg(test)]
+#[cfg(all(test, not(miri)))]
 mod tests;
 mod translation;
 pub mod user_copy;

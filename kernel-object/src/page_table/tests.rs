@@ -23,7 +23,7 @@ fn new_frame() -> SharedFrame {
 
 #[test]
 fn mapped_pages_are_reachable_by_a_program_and_come_back() {
-    use_private(64);
+    use_private(40);
     let before = statistics();
     let mut tables = PageTable::new().unwrap();
     let frame = new_frame();
@@ -48,7 +48,7 @@ fn mapped_pages_are_reachable_by_a_program_and_come_back() {
 
 #[test]
 fn dropping_the_tables_drops_every_page_wherever_it_is() {
-    use_private(128);
+    use_private(40);
     let before = statistics();
     let shared = new_frame();
     let mut tables = PageTable::new().unwrap();
@@ -66,7 +66,7 @@ fn dropping_the_tables_drops_every_page_wherever_it_is() {
 
 #[test]
 fn a_cursor_finds_exactly_the_pages_in_its_range() {
-    use_private(128);
+    use_private(40);
     let mut tables = PageTable::new().unwrap();
     let numbers = [3, 4, 511, 512, 1500, 1 << 18, (1 << 18) + 513];
     let frame = new_frame();
@@ -91,7 +91,7 @@ fn a_cursor_finds_exactly_the_pages_in_its_range() {
 
 #[test]
 fn protecting_tells_whether_something_was_lost() {
-    use_private(64);
+    use_private(40);
     let mut tables = PageTable::new().unwrap();
     tables.map(page(1), new_frame(), READ_WRITE).unwrap();
     tables.map(page(2), new_frame(), READ_WRITE - PageFlags::WRITE).unwrap();
@@ -105,7 +105,7 @@ fn protecting_tells_whether_something_was_lost() {
 
 #[test]
 fn empty_tables_are_taken_out_and_others_are_not() {
-    use_private(64);
+    use_private(40);
     let before = statistics();
     let mut tables = PageTable::new().unwrap();
     let far = 5 << 18;
@@ -131,7 +131,7 @@ fn empty_tables_are_taken_out_and_others_are_not() {
 
 #[test]
 fn running_out_while_tables_are_made_loses_nothing() {
-    let allocator = use_private(64);
+    let allocator = use_private(40);
     let before = statistics();
     for successes in 0..5 {
         let frame = new_frame();

@@ -10,7 +10,7 @@ pub trait PageAccount: Send + Sync {
     fn refund(&self, pages: u64);
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(miri)))]
 mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

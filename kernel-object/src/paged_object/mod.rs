@@ -25,7 +25,7 @@ mod mapping;
 mod pager;
 mod shared_pages;
 mod size;
-#[cfg(test)]
+#[cfg(all(test, not(miri)))]
 mod tests;
 mod write_back;
 

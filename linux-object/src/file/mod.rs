@@ -6,6 +6,7 @@
 mod directory;
 mod generated;
 mod null;
+mod pipe;
 mod regular;
 mod table;
 
@@ -22,9 +23,11 @@ use rcore_fs::{DirectorySink, FIRST_ENTRY, INode};
 
 use crate::namespace::Place;
 use crate::obstacle::{Attempt, Obstacle, Waitable};
+use crate::thread::Thread;
 use crate::user_buffer::UserBuffer;
 
 pub use null::{NullDevice, ZeroDevice};
+pub use pipe::{PipeEnds, pipe};
 pub(crate) use regular::errno_of;
 pub use table::{FileTable, MOST_DESCRIPTORS};
 
@@ -79,7 +82,13 @@ pub trait File: Waitable {
     }
 
     /// `ioctl`.
-    fn try_control(&self, _request: u32, _argument: usize, _memory: &UserMemory) -> Attempt {
+    fn try_control(
+        &self,
+        _request: u32,
+        _argument: usize,
+        _memory: &UserMemory,
+        _caller: &Thread,
+    ) -> Attempt {
         Err(Errno::ENOTTY.into())
     }
 }

@@ -10,8 +10,8 @@ use kernel_hal::Instant;
 use ksync::{Rank, SpinLock, WaitQueue};
 
 use super::{
-    BlockDevice, BlockError, BlockInformation, BlockRequest, BlockResult, BlockStatistics, SubmitError,
-    Ticket,
+    BlockDevice, BlockError, BlockInformation, BlockRequest, BlockResult, BlockStatistics, Segments,
+    SubmitError, Ticket,
 };
 use crate::random::SeededRandom;
 
@@ -129,8 +129,13 @@ impl BlockDevice for FaultyBlock {
         self.inner.statistics()
     }
 
-    fn submit(&self, request: &mut BlockRequest, waker: Option<&Waker>) -> Result<Ticket, SubmitError> {
-        let ticket = self.inner.submit(request, waker)?;
+    fn submit(
+        &self,
+        request: BlockRequest,
+        segments: &mut Segments,
+        waker: Option<&Waker>,
+    ) -> Result<Ticket, SubmitError> {
+        let ticket = self.inner.submit(request, segments, waker)?;
         let mut plans = self.plans.lock();
         // The slot is ours until its ticket is used up, so nobody else can be looking at this entry.
         let planned = self.plan(&mut plans.random);

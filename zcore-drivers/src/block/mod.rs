@@ -135,9 +135,14 @@ pub trait BlockDevice: Send + Sync {
     /// What it has done so far.
     fn statistics(&self) -> BlockStatistics;
 
-    /// Takes a request, whose segments move into the driver; unless an error is returned, the request is empty
-    /// afterwards. The device may not notice before [`BlockDevice::kick`]. `waker` is woken when there is a result.
-    fn submit(&self, request: &mut BlockRequest, waker: Option<&Waker>) -> Result<Ticket, SubmitError>;
+    /// Takes a request. Its memory moves into the driver: `segments` is empty afterwards, unless an error is returned.
+    /// The device may not notice before [`BlockDevice::kick`]. `waker` is woken when there is a result.
+    fn submit(
+        &self,
+        request: BlockRequest,
+        segments: &mut Segments,
+        waker: Option<&Waker>,
+    ) -> Result<Ticket, SubmitError>;
 
     /// Tells the device of what was submitted.
     fn kick(&self);
@@ -156,20 +161,29 @@ pub trait BlockDevice: Send + Sync {
     fn check_timeouts(&self, now: kernel_hal::Instant);
 }
 
-impl dyn BlockDevice + '_ {
+impl<'d> dyn BlockDevice + 'd {
     /// Carries out a request: submits it (waiting for room if there is none), tells the device, waits for the result.
-    pub fn execute(&self, request: BlockRequest) -> BlockOperation<'_> {
-        BlockOperation::new(self, request)
+    /// The memory is borrowed only until it has moved into the driver, but for the sake of the types until the end.
+    #[inline]
+    pub fn execute<'a>(&'a self, request: BlockRequest, segments: &'a mut Segments) -> BlockOperation<'a> {
+        BlockOperation::new(self, request, segments)
     }
 
     /// Reads from `sector` on into the segments.
-    pub fn read(&self, sector: u64, segments: Segments) -> BlockOperation<'_> {
-        self.execute(BlockRequest { operation: Operation::Read, sector, segments })
+    #[inline]
+    pub fn read<'a>(&'a self, sector: u64, segments: &'a mut Segments) -> BlockOperation<'a> {
+        self.execute(BlockRequest { operation: Operation::Read, sector }, segments)
     }
 
     /// Writes the segments from `sector` on.
-    pub fn write(&self, sector: u64, segments: Segments) -> BlockOperation<'_> {
-        self.execute(BlockRequest { operation: Operation::Write, sector, segments })
+    #[inline]
+    pub fn write<'a>(&'a self, sector: u64, segments: &'a mut Segments) -> BlockOperation<'a> {
+        self.execute(BlockRequest { operation: Operation::Write, sector }, segments)
+    }
+
+    /// Carries out a request that has no memory.
+    pub async fn execute_without_data(&self, request: BlockRequest) -> BlockResult {
+        self.execute(request, &mut Segments::new()).await
     }
 
     /// Makes everything durable whose write was answered before. On a disk without a volatile cache this is nothing.
@@ -177,6 +191,6 @@ impl dyn BlockDevice + '_ {
         if !self.information().needs_flush {
             return Ok(());
         }
-        self.execute(BlockRequest { operation: Operation::Flush, sector: 0, segments: Segments::new() }).await
+        self.execute_without_data(BlockRequest { operation: Operation::Flush, sector: 0 }).await
     }
 }

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use ksync::{WaitQueue, Waiter};
 
-use super::{BlockDevice, BlockRequest, BlockResult, SubmitError, Ticket};
+use super::{BlockDevice, BlockRequest, BlockResult, Segments, SubmitError, Ticket};
 
 /// A request on its way: resolves to its result.
 ///
@@ -15,6 +15,8 @@ use super::{BlockDevice, BlockRequest, BlockResult, SubmitError, Ticket};
 #[must_use = "futures do nothing unless polled"]
 pub struct BlockOperation<'d> {
     device: &'d dyn BlockDevice,
+    request: BlockRequest,
+    segments: &'d mut Segments,
     stage: Stage,
     /// The place in the queue for a free slot.
     waiter: Waiter<&'d WaitQueue>,
@@ -22,15 +24,20 @@ pub struct BlockOperation<'d> {
 }
 
 enum Stage {
-    Submitting(BlockRequest),
+    Submitting,
     Waiting(Ticket),
     Finished,
 }
 
 impl<'d> BlockOperation<'d> {
-    pub(super) fn new(device: &'d dyn BlockDevice, request: BlockRequest) -> Self {
+    #[inline]
+    pub(super) fn new(
+        device: &'d dyn BlockDevice,
+        request: BlockRequest,
+        segments: &'d mut Segments,
+    ) -> Self {
         let waiter = Waiter::new(device.slots_free());
-        Self { device, stage: Stage::Submitting(request), waiter, kick: true }
+        Self { device, request, segments, stage: Stage::Submitting, waiter, kick: true }
     }
 
     /// Leaves it to the caller to [kick](BlockDevice::kick) the device after the first poll of this and maybe of other
@@ -51,29 +58,31 @@ impl Future for BlockOperation<'_> {
         let mut waiter = unsafe { Pin::new_unchecked(&mut this.waiter) };
         loop {
             match &mut this.stage {
-                Stage::Submitting(request) => match this.device.submit(request, Some(context.waker())) {
-                    Ok(ticket) => {
-                        this.stage = Stage::Waiting(ticket);
-                        if waiter.is_queued() || waiter.was_woken() {
-                            waiter.finish();
-                        }
-                        if this.kick {
-                            this.device.kick();
-                        }
-                        return Poll::Pending;
-                    }
-                    Err(SubmitError::Refused(error)) => {
-                        this.stage = Stage::Finished;
-                        return Poll::Ready(Err(error));
-                    }
-                    Err(SubmitError::Full) => {
-                        // Requests that others submitted without a kick would keep their slots for ever.
-                        this.device.kick();
-                        if !waiter.as_mut().register(context.waker()) {
+                Stage::Submitting => {
+                    match this.device.submit(this.request, this.segments, Some(context.waker())) {
+                        Ok(ticket) => {
+                            this.stage = Stage::Waiting(ticket);
+                            if waiter.is_queued() || waiter.was_woken() {
+                                waiter.finish();
+                            }
+                            if this.kick {
+                                this.device.kick();
+                            }
                             return Poll::Pending;
                         }
+                        Err(SubmitError::Refused(error)) => {
+                            this.stage = Stage::Finished;
+                            return Poll::Ready(Err(error));
+                        }
+                        Err(SubmitError::Full) => {
+                            // Requests that others submitted without a kick would keep their slots for ever.
+                            this.device.kick();
+                            if !waiter.as_mut().register(context.waker()) {
+                                return Poll::Pending;
+                            }
+                        }
                     }
-                },
+                }
                 Stage::Waiting(ticket) => {
                     let result = this.device.poll_result(ticket, context.waker());
                     if result.is_ready() {
@@ -99,7 +108,7 @@ impl Drop for BlockOperation<'_> {
 impl fmt::Debug for BlockOperation<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let stage = match &self.stage {
-            Stage::Submitting(_) => "submitting",
+            Stage::Submitting => "submitting",
             Stage::Waiting(_) => "waiting",
             Stage::Finished => "finished",
         };

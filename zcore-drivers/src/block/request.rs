@@ -31,6 +31,7 @@ impl Segment {
     }
 
     /// The whole frame.
+    #[inline]
     pub fn whole(frame: PinnedFrame) -> Self {
         Self { frame, offset: 0, bytes: PAGE_SIZE as u16 }
     }
@@ -63,11 +64,13 @@ pub struct Segments(Vec<Segment, MAX_SEGMENTS>);
 
 impl Segments {
     /// No memory.
+    #[inline]
     pub const fn new() -> Self {
         Self(Vec::new())
     }
 
     /// One whole frame.
+    #[inline]
     pub fn one(frame: PinnedFrame) -> Self {
         let mut segments = Self::new();
         let _fits = segments.push(Segment::whole(frame));
@@ -75,6 +78,7 @@ impl Segments {
     }
 
     /// Adds a piece.
+    #[inline]
     pub fn push(&mut self, segment: Segment) -> Result<(), TooManySegments> {
         self.0.push(segment).map_err(TooManySegments)
     }
@@ -142,21 +146,20 @@ impl Operation {
     pub const SERIAL_BYTES: usize = 20;
 }
 
-/// A request.
-#[derive(Debug)]
+/// A request, without its memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockRequest {
-    /// What to do.
+    /// What to do. Read, write and identify need memory, the others must have none.
     pub operation: Operation,
     /// The first sector concerned; ignored for flush and identify.
     pub sector: u64,
-    /// The memory; none for flush, discard and write-zeroes.
-    pub segments: Segments,
 }
 
 impl BlockRequest {
     /// Whether a disk like this can be asked for it. Returns how many bytes are to be transferred.
-    pub(crate) fn check(&self, disk: &BlockInformation) -> Result<usize, BlockError> {
-        let bytes = self.segments.bytes();
+    #[inline]
+    pub(crate) fn check(&self, segments: &Segments, disk: &BlockInformation) -> Result<usize, BlockError> {
+        let bytes = segments.bytes();
         let writes = matches!(
             self.operation,
             Operation::Write | Operation::Discard { .. } | Operation::WriteZeroes { .. }
@@ -167,12 +170,12 @@ impl BlockRequest {
         let fits = match self.operation {
             Operation::Read | Operation::Write => {
                 bytes != 0
-                    && self.segments.as_slice().len() <= disk.max_segments
+                    && segments.as_slice().len() <= disk.max_segments
                     && self.lies_on(disk, (bytes / SECTOR_BYTES) as u64)
                     && bytes.is_multiple_of(disk.logical_block_bytes as usize)
             }
             Operation::Flush => bytes == 0,
-            Operation::Identify => bytes == Operation::SERIAL_BYTES && self.segments.as_slice().len() == 1,
+            Operation::Identify => bytes == Operation::SERIAL_BYTES && segments.as_slice().len() == 1,
             Operation::Discard { sectors } => {
                 if disk.max_discard_sectors == 0 {
                     return Err(BlockError::Unsupported);

@@ -1,6 +1,7 @@
 //! What the driver tests share: wakers that count, and polling by hand.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+use std::ops::DerefMut;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,7 +9,7 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use kernel_hal::PAGE_SIZE;
 use kernel_object::frame::{Frame, FrameKind, SharedFrame};
-use zcore_drivers::block::{Segment, Segments};
+use zcore_drivers::block::{BlockDevice, BlockRequest, BlockResult, Operation, Segment, Segments};
 
 /// Counts how often it was woken.
 #[derive(Default)]
@@ -32,16 +33,19 @@ impl Wakes {
 }
 
 /// Polls once, with a waker nobody listens to.
-pub fn poll_once<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Output> {
+pub fn poll_once<P: DerefMut<Target: Future>>(future: Pin<P>) -> Poll<<P::Target as Future>::Output> {
     poll_with(future, &Wakes::new().1)
 }
 
-pub fn poll_with<F: Future + ?Sized>(future: Pin<&mut F>, waker: &Waker) -> Poll<F::Output> {
-    future.poll(&mut Context::from_waker(waker))
+pub fn poll_with<P: DerefMut<Target: Future>>(
+    mut future: Pin<P>,
+    waker: &Waker,
+) -> Poll<<P::Target as Future>::Output> {
+    future.as_mut().poll(&mut Context::from_waker(waker))
 }
 
 /// The result of a future that must be ready.
-pub fn ready<F: Future + ?Sized>(future: Pin<&mut F>) -> F::Output {
+pub fn ready<P: DerefMut<Target: Future>>(future: Pin<P>) -> <P::Target as Future>::Output {
     match poll_once(future) {
         Poll::Ready(result) => result,
         Poll::Pending => panic!("the future is not ready"),
@@ -80,4 +84,24 @@ pub fn iterations(usual: usize) -> usize {
         return (usual / 100).clamp(1, 30);
     }
     std::env::var("ZCORE_FUZZ_ITERATIONS").ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
+}
+
+/// A request that is on its way, with its memory.
+pub type Pending<'d> = Pin<Box<dyn Future<Output = BlockResult> + 'd>>;
+
+pub fn start<'d>(
+    device: &'d dyn BlockDevice,
+    operation: Operation,
+    sector: u64,
+    mut segments: Segments,
+) -> Pending<'d> {
+    Box::pin(async move { device.execute(BlockRequest { operation, sector }, &mut segments).await })
+}
+
+pub fn start_read<'d>(device: &'d dyn BlockDevice, sector: u64, segments: Segments) -> Pending<'d> {
+    start(device, Operation::Read, sector, segments)
+}
+
+pub fn start_write<'d>(device: &'d dyn BlockDevice, sector: u64, segments: Segments) -> Pending<'d> {
+    start(device, Operation::Write, sector, segments)
 }

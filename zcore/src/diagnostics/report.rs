@@ -13,8 +13,7 @@ const EVENTS_PER_HART: usize = 16;
 const FRAMES_PER_MIB: usize = 256;
 
 /// In the order in which they are printed; `panic.rs` says what happens if one fails.
-pub static STAGES: [fn(); 6] =
-    [current_task, own_backtrace, halt::let_others_report, events, tasks, memory];
+pub static STAGES: [fn(); 6] = [current_task, own_backtrace, halt::let_others_report, events, tasks, memory];
 
 fn current_task() {
     let here = HartId::current();
@@ -114,11 +113,7 @@ fn task(record: &TaskRecord) {
 
 fn memory() {
     let statistics = frame::statistics();
-    say!(
-        "memory: {} of {} MiB free",
-        statistics.free / FRAMES_PER_MIB,
-        statistics.total / FRAMES_PER_MIB
-    );
+    say!("memory: {} of {} MiB free", statistics.free / FRAMES_PER_MIB, statistics.total / FRAMES_PER_MIB);
     for (kind, frames) in FrameKind::ALL.into_iter().zip(statistics.used) {
         say!("  {frames:8} frames of kind {kind:?}");
     }

@@ -335,13 +335,13 @@ impl Drop for Announce {
 fn run(may_fail: bool) {
     let seeds: Vec<u64> = match std::env::var("ZCORE_SEED") {
         Ok(seed) => std::vec![seed.parse().expect("ZCORE_SEED is a number")],
-        Err(_) => (1..=if cfg!(miri) { 1 } else { 30 }).collect(),
+        Err(_) => (1..=30).collect(),
     };
     let allocator = use_private(1_200);
     for seed in seeds {
         let announce = Announce(seed);
         let mut world = World::new(allocator, seed, may_fail);
-        for round in 0..if cfg!(miri) { 60 } else { 1_000 } {
+        for round in 0..1_000 {
             world.step();
             if round % 97 == 0 {
                 world.check_everything();

@@ -29,8 +29,8 @@ use super::split_queue::{RingBroken, SplitQueue};
 use super::{RingFeatures, VirtioError, negotiate};
 use crate::InterruptHandler;
 use crate::block::{
-    BlockDevice, BlockError, BlockInformation, BlockRequest, BlockResult, BlockStatistics, SubmitError,
-    Ticket,
+    BlockDevice, BlockError, BlockInformation, BlockRequest, BlockResult, BlockStatistics, Segments,
+    SubmitError, Ticket,
 };
 use configuration::BlockFeatures;
 use slots::Slots;
@@ -189,8 +189,13 @@ impl<T: Transport + Send> BlockDevice for VirtioBlock<T> {
         self.core.lock().statistics
     }
 
-    fn submit(&self, request: &mut BlockRequest, waker: Option<&Waker>) -> Result<Ticket, SubmitError> {
-        let bytes = request.check(&self.information).map_err(SubmitError::Refused)?;
+    fn submit(
+        &self,
+        request: BlockRequest,
+        segments: &mut Segments,
+        waker: Option<&Waker>,
+    ) -> Result<Ticket, SubmitError> {
+        let bytes = request.check(segments, &self.information).map_err(SubmitError::Refused)?;
         let mut core = self.core.lock();
         let core = &mut *core;
         if core.broken {
@@ -198,7 +203,7 @@ impl<T: Transport + Send> BlockDevice for VirtioBlock<T> {
         }
         let ticket = core
             .slots
-            .fill(&mut core.queue, request, bytes, waker, core.coarse_now)
+            .fill(&mut core.queue, request, segments, bytes, waker, core.coarse_now)
             .ok_or(SubmitError::Full)?;
         core.queue.offer(core.slots.head_of(ticket.slot));
         core.statistics.submitted += 1;

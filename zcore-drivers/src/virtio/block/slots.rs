@@ -146,12 +146,13 @@ impl Slots {
         slot * self.descriptors_per_head
     }
 
-    /// Puts a request into a free slot; its segments move there. `None` if no slot is free.
+    /// Puts a request into a free slot; its memory moves there. `None` if no slot is free.
     #[inline]
     pub(super) fn fill(
         &mut self,
         queue: &mut SplitQueue,
-        request: &mut BlockRequest,
+        request: BlockRequest,
+        segments: &mut Segments,
         bytes: usize,
         waker: Option<&Waker>,
         now: Instant,
@@ -177,7 +178,7 @@ impl Slots {
             shared.add(HEADER).cast::<Header>().write_volatile(Header { kind, reserved: 0, sector });
             shared.add(STATUS).write_volatile(STATUS_NOT_ANSWERED);
         }
-        request.segments.move_to(&mut slot.segments);
+        segments.move_to(&mut slot.segments);
         let range = match request.operation {
             Operation::Discard { sectors } => Some((sectors, 0)),
             Operation::WriteZeroes { sectors, may_unmap } => Some((sectors, u32::from(may_unmap))),
