@@ -16,6 +16,7 @@ import argparse
 import dataclasses
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -114,6 +115,8 @@ def steps():
             Step("build", "boot", ["scripts/build.py"], limit_seconds=900),
             Step("boot", "boot", ["scripts/boottest.py", "--harts", "1,2,4", "--kind", "cases"]),
             Step("boot-guest", "boot", ["scripts/boottest.py", "--harts", "1,2,4", "--kind", "guest"]),
+            Step("debugger", "boot", ["scripts/gdbtest.py"], limit_seconds=300,
+                 skip_because="" if shutil.which("gdb-multiarch") else "there is no gdb (scripts/setup.sh debug)"),
             Step("boot-kernel", "boot", ["scripts/boottest.py", "--harts", "1,2,4", "--kind", "kernel"]),
         ]
     return found
