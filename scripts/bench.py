@@ -4,7 +4,8 @@
     bench.py [NAME ...]
 
 Guest programs of rootfs/tests that use marks (mark.h) run on Debian's Linux and on ours; benchmarks
-inside the kernel, which `kbench=list` lists as lines `kbench: NAME`, on ours alone. Results go to
+inside the kernel, which `kbench=list` lists as lines `kbench: NAME`, on ours alone, with the
+disk of testdisk.py. Results go to
 target/bench/NAME.json as count.py describes.
 """
 
@@ -14,6 +15,7 @@ import re
 import count
 import guest
 import qemu
+import testdisk
 from environment import Failure, main
 
 TIMEOUT_SECONDS = 300
@@ -29,7 +31,7 @@ def kernel_benches():
     result = qemu.run(qemu.Machine(append="quiet kbench=list"), 60)
     if not result.powered_off():
         raise Failure(f"kbench=list: {result.explain()}\n{result.tail()}")
-    return re.findall(r"^kbench: (\S+)$", result.console, re.MULTILINE)
+    return re.findall(r"^kbench: (\S+)", result.console, re.MULTILINE)
 
 
 def run_guest(name, linux):
@@ -44,7 +46,8 @@ def run_guest(name, linux):
 
 def run_kernel(name):
     """The rows of a benchmark inside our kernel."""
-    return count.measure(name, qemu.Machine(append=f"quiet kbench={name}"), "zcore", TIMEOUT_SECONDS)
+    machine = qemu.Machine(append=f"quiet kbench={name}", **dict(testdisk.options("plain")))
+    return count.measure(name, machine, "zcore", TIMEOUT_SECONDS)
 
 
 def compare(measured):

@@ -13,7 +13,9 @@ Three sources of cases:
 * CASES below;
 * guest tests: each program and script of rootfs/tests, under its own name (on Linux, which boots
   slowly, all of them in one run);
-* tests inside the kernel, which `ktest=list` lists as lines `ktest: NAME` and `ktest=NAME` runs.
+* tests inside the kernel, which `ktest=list` lists as lines `ktest: NAME` and `ktest=NAME` runs. After
+  the name may follow what the test needs: `harts=N` at least, `disk=KIND` (see testdisk.py), and at
+  the end of the line `panics=PATTERN` if it passes by a panic whose message matches.
 
 With --linux, Debian's Linux runs what both kernels must pass: the judge goes first.
 """
@@ -27,6 +29,7 @@ import time
 import bad_initramfs
 import guest
 import qemu
+import testdisk
 from environment import TARGET, Failure, main
 
 TIMEOUT_SECONDS = 120
@@ -43,6 +46,7 @@ class Case:
     name: str
     append: str
     ending: str = "shutdown"
+    status: int | None = None  # None: 0, or anything else if the ending is a failure
     expect: tuple = ()  # regular expressions, each for (part of) a line
     linux: bool = True  # whether Linux must pass it as well
     initramfs: str = "tests"  # tests | none | a kind of bad_initramfs.py
@@ -50,6 +54,7 @@ class Case:
     once: bool = False  # only on the first machine of the matrix
     loud: bool = False  # with all messages on the console
     forbid: tuple = ()  # regular expressions that must match no line
+    least_harts: int = 1  # not on machines with fewer
 
 
 CASES = [
@@ -176,15 +181,26 @@ def together(cases):
                 expect=tuple(f"^{re.escape(case.name)}: ok$" for case in cases))
 
 
+KERNEL_TEST = re.compile(r"^ktest: (\S+)(?: harts=(\d+))?(?: disk=(\S+))?(?: panics=(.+))?$", re.MULTILINE)
+
+
 def kernel_cases():
     """One case for each test inside the kernel, as it lists them itself."""
     result = boot(Case("list", "ktest=list"), qemu.Machine())
     if not result.powered_off():
         raise Failure(f"ktest=list: {result.explain()}\n{result.tail()}")
-    names = re.findall(r"^ktest: (\S+)$", result.console, re.MULTILINE)
-    if not names:
-        raise Failure("the kernel lists no tests of its own")
-    return [Case(f"ktest-{name}", f"ktest={name}", linux=False) for name in names]
+    found = KERNEL_TEST.findall(result.console)
+    if not found or len(found) != len(re.findall("^ktest: ", result.console, re.MULTILINE)):
+        raise Failure(f"the kernel's list of its tests is not understood:\n{result.tail()}")
+    cases = []
+    for name, harts, disk, panics in found:
+        case = Case(f"ktest-{name}", f"ktest={name}", linux=False, initramfs="none", least_harts=int(harts or 1),
+                    options=testdisk.options(disk) if disk else ())
+        if panics:
+            case = dataclasses.replace(case, ending="failed", status=PANIC_STATUS, once=True,
+                                       expect=(f"^kernel panic on hart(?s:.{{0,200}}?){panics}",))
+        cases.append(case)
+    return cases
 
 
 def initramfs(case):
@@ -214,7 +230,8 @@ def complaint(case, result):
     """What is wrong with a result; empty if nothing is."""
     if result.ending != case.ending:
         return f"{result.explain()}; {case.ending} was expected"
-    if result.status != (PANIC_STATUS if case.ending == "failed" else 0) and "ktest=" not in case.append:
+    fits = (result.status != 0) == (case.ending == "failed") if case.status is None else result.status == case.status
+    if not fits:
         return f"{result.explain()}; the status does not fit"
     for pattern in case.expect:
         if not re.search(pattern, result.console, re.MULTILINE):
@@ -229,7 +246,8 @@ def run_all(cases, machines, linux):
     """Runs cases on machines; returns how many passed and failed."""
     passed = failed = 0
     for case in cases:
-        for machine in machines[:1] if case.once else machines:
+        fitting = [machine for machine in machines if machine.harts >= case.least_harts]
+        for machine in fitting[:1] if case.once else fitting:
             started = time.monotonic()
             result = boot(case, machine, linux)
             problem = complaint(case, result)

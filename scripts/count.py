@@ -3,10 +3,11 @@
 
     count.py getppid                 the guest program rootfs/tests/getppid.c on our kernel
     count.py getppid --linux         the same on Debian's Linux
-    count.py --kernel-bench NAME     a benchmark inside the kernel (command line word kbench=NAME)
+    count.py --kernel-bench NAME     a benchmark inside the kernel (command line word kbench=NAME), with the
+                                     disk of testdisk.py
 
 What is measured marks its begin (1) and end (2) with the hint instruction and says on the console, once
-per pair of marks and in their order, `bench: OPERATION MODE COUNT`. The result is a list of rows
+per pair of marks and in their order, `bench: OPERATION MODE COUNT`; lines `note: ...` are shown. The result is a list of rows
 {operation, kernel, mode, harts, user, supervisor, machine, total, syscalls, wall} in
 target/bench/NAME.json, all per operation and `wall` in seconds on the host; of several rounds of one
 operation the one with the median total is taken. Rows of the other kernel, and of other numbers of
@@ -26,12 +27,14 @@ import subprocess
 import elf
 import guest
 import qemu
+import testdisk
 from environment import PROJECT, TARGET, Failure, is_stale, main
 
 PLUGIN = TARGET / "plugin" / "count.so"
 SOURCES = PROJECT / "scripts" / "plugin"
 BEGIN, END = 1, 2
 LEVELS = ("user", "supervisor", "machine")
+NOTE = re.compile(r"^note: .*$", re.MULTILINE)
 LINE = re.compile(r"^bench: (\S+) (\S+) (\d+)$", re.MULTILINE)
 
 
@@ -99,6 +102,8 @@ def measure(name, machine, kernel, timeout_seconds):
     result = qemu.run(machine, timeout_seconds, log=snapshots.with_suffix(".console"))
     if not result.powered_off():
         raise Failure(f"{name} on {kernel}: {result.explain()}\n{result.tail()}")
+    for note in NOTE.findall(result.console):
+        print(note)
     lines = [json.loads(line) for line in snapshots.read_text().splitlines()]
     return rows(result.console, lines, kernel, machine.harts)
 
@@ -156,10 +161,11 @@ def machine_for(options):
     words = ["quiet", "panic=-1", options.append]
     if options.kernel_bench:
         words += [f"kbench={options.kernel_bench}"]
+        machine.drives = machine.drives or dict(testdisk.options("plain"))["drives"]
     else:
         words += ["rdinit=/init", "--", f"/tests/{options.program}", "measure", *map(qemu.quoted, options.arguments)]
     machine.append = " ".join(filter(None, words))
-    if machine.initrd is None:
+    if machine.initrd is None and options.program:
         machine.initrd = guest.tests_initramfs()
         if options.linux:
             machine.initrd = guest.for_linux(machine.initrd)

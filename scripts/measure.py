@@ -3,6 +3,10 @@
 
     measure.py seconds COMMAND...   how long a command takes that succeeds
     measure.py prompt [--linux]     seconds from `make run` to a prompt that answers, then powers off
+    measure.py kernel NAME          what the test NAME inside the kernel measures
+    measure.py idle [HARTS] [--linux]   timer interrupts a second, all harts together, while a shell sleeps
+    measure.py boot                 seconds of guest time from the kernel's entry to the first program's, the
+                                    log on the console included (in runs that count instructions as time)
 """
 
 import os
@@ -13,9 +17,16 @@ import subprocess
 import sys
 import time
 
-from environment import PROJECT, Failure, main
+import guest
+import qemu
+from environment import PROJECT, TARGET, Failure, main
 
 PROMPT_LIMIT_SECONDS = 120
+BOOT_LIMIT_SECONDS = 120
+
+# QEMU's log of traps (-d int), and the kernel's of its boot.
+TIMER_INTERRUPT = re.compile(r"async:1, cause:0*5\b")
+FIRST_PROGRAM = re.compile(r"first program: \S+, (\d+) us after the kernel's entry")
 
 
 def seconds(command):
@@ -47,6 +58,54 @@ def prompt(arguments):
     return took
 
 
+def _boot(machine):
+    """Runs a machine that must power off; returns its console."""
+    result = qemu.run(machine, BOOT_LIMIT_SECONDS)
+    if not result.powered_off():
+        raise Failure(f"{machine.append}: {result.explain()}\n{result.tail()}")
+    return result.console
+
+
+def kernel(name):
+    """The number that a test inside the kernel prints."""
+    console = _boot(qemu.Machine(append=f"quiet ktest={name}"))
+    found = re.findall(r"^measured: ([0-9.]+)$", console, re.MULTILINE)
+    if len(found) != 1:
+        raise Failure(f"ktest={name} measures nothing")
+    return float(found[0])
+
+
+def idle(harts, linux):
+    """The difference between a boot that sleeps long and one that sleeps shortly, as QEMU counts it."""
+    shortly, long = 1, 6
+    counts = []
+    for duration in (shortly, long):
+        log = TARGET / "log" / f"traps-{harts}-{duration}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        machine = qemu.Machine(append=f"quiet panic=-1 rdinit=/init -- sleep {duration}", harts=harts,
+                               initrd=guest.initramfs(), extra=["-d", "int", "-D", str(log)])
+        if linux:
+            machine.kernel = qemu.LINUX_IMAGE
+        _boot(machine)
+        counts.append(sum(1 for line in log.open() if TIMER_INTERRUPT.search(line)))
+        log.unlink()
+    print(f"timer interrupts with sleeps of {shortly} and {long} seconds: {counts[0]} and {counts[1]}")
+    return max(counts[1] - counts[0], 0) / (long - shortly)
+
+
+def boot():
+    """The median of what the kernel says about some boots."""
+    values = []
+    for _ in range(3):
+        console = _boot(qemu.Machine(append="rdinit=/init -- true", initrd=guest.initramfs(),
+                                     icount="shift=1,sleep=off"))
+        found = FIRST_PROGRAM.search(console)
+        if not found:
+            raise Failure("the kernel does not say when its first program started")
+        values.append(int(found[1]) / 1e6)
+    return sorted(values)[1]
+
+
 def _read_until(keyboard, pattern, console, started):
     """Reads the console until the pattern appears (None: until it closes)."""
     from_here = len(console)
@@ -72,9 +131,16 @@ def _main():
             value = seconds(command)
         case ["prompt", *rest] if rest in ([], ["--linux"]):
             value = prompt(["LINUX=1"] if rest else [])
+        case ["kernel", name]:
+            value = kernel(name)
+        case ["idle", *rest] if set(rest) <= {"--linux", "1", "2", "4", "8"}:
+            harts = [int(word) for word in rest if word.isdigit()]
+            value = idle(harts[0] if harts else 1, "--linux" in rest)
+        case ["boot"]:
+            value = boot()
         case _:
-            raise Failure("say `seconds COMMAND...` or `prompt [--linux]`")
-    print(f"measured: {value:.2f}")
+            raise Failure(__doc__)
+    print(f"measured: {value:.3f}")
     return 0
 
 

@@ -59,6 +59,12 @@ pub fn preemption_point() {
     ExecutorRef::current().preemption_point();
 }
 
+/// Whether [`preemption_point`] would run something: for a caller who has something to keep for the interrupted code.
+#[inline]
+pub fn wants_preemption() -> bool {
+    ExecutorRef::current().wants_preemption()
+}
+
 /// Runs a device's interrupt handler: tasks that it wakes know that an interrupt woke them.
 #[inline]
 pub fn in_interrupt<R>(handler: impl FnOnce() -> R) -> R {
@@ -109,7 +115,7 @@ pub fn try_for_each_task(visit: impl FnMut(&TaskRecord)) -> bool {
 /// woken meanwhile.
 pub fn with_run_queue_locked<R>(function: impl FnOnce() -> R) -> R {
     let executor = ExecutorRef::current();
-    let _queue = executor.here().queue.lock();
+    let _queue = executor.here().lock_queue();
     function()
 }
 
@@ -136,7 +142,7 @@ pub fn hart_state(hart: HartId) -> HartState {
     let state = executor.hart(hart);
     let armed = state.armed.load(Relaxed);
     HartState {
-        ready: state.load.load(Relaxed),
+        ready: state.summary.len(),
         is_running: state.running() != Urgency::NONE,
         is_idle: executor.parking.idle().contains(hart),
         last_task: state.previous_task.load(Relaxed),
@@ -145,15 +151,24 @@ pub fn hart_state(hart: HartId) -> HartState {
     }
 }
 
+/// Turns recording in the trace rings on or off, on all harts.
+pub fn set_trace_enabled(enabled: bool) {
+    ExecutorRef::current().trace_enabled.store(enabled, Relaxed);
+}
+
+/// Whether events are recorded.
+pub fn is_trace_enabled() -> bool {
+    ExecutorRef::current().trace_enabled.load(Relaxed)
+}
+
 /// Calls `visit` for the last `count` events in a hart's trace ring, oldest first.
 pub fn for_each_event(hart: HartId, count: usize, visit: impl FnMut(TraceRecord)) {
-    ExecutorRef::current().hart(hart).trace.for_each_recent(count, visit);
+    ExecutorRef::current().trace_ring(hart).for_each_recent(count, visit);
 }
 
 /// Records an event of another crate in this hart's trace ring.
 #[inline]
 pub fn record_event(arguments: [u64; 2]) {
     let executor = ExecutorRef::current();
-    let hart = executor.here();
-    hart.trace.record(EventKind::Custom, hart.previous_task.load(Relaxed), arguments);
+    executor.trace(EventKind::Custom, executor.here().previous_task.load(Relaxed), arguments);
 }

@@ -99,6 +99,12 @@ impl Policy {
         (self.0 >> 16) as u8 == KIND_ROUND_ROBIN
     }
 
+    /// Whether the policy is of the fair class.
+    #[inline]
+    pub(crate) const fn is_fair(self) -> bool {
+        self.inverse_weight() != 0
+    }
+
     /// Scaled so that a task of nice 0 ages one nanosecond per nanosecond after the shift.
     #[inline]
     pub(crate) const fn inverse_weight(self) -> u64 {
@@ -136,11 +142,10 @@ const fn inverse_weight(nice: i8) -> u32 {
     ((numerator + denominator / 2) / denominator) as u32
 }
 
-/// How much a fair task ages by running for `nanos`. Fits: a poll shorter than 2^35 ns, an inverse weight below 2^29.
+/// How much a fair task ages by running for `nanos`.
 #[inline]
 pub(crate) fn aging(nanos: u64, policy: Policy) -> u64 {
-    const LONGEST: u64 = 1 << 35;
-    (nanos.min(LONGEST) * policy.inverse_weight()) >> WEIGHT_SHIFT
+    ((u128::from(nanos) * u128::from(policy.inverse_weight())) >> WEIGHT_SHIFT) as u64
 }
 
 #[cfg(test)]
@@ -182,6 +187,6 @@ mod tests {
         assert_eq!(age(1), 1_250_000);
         assert_eq!(age(-1), 799_999, "rounded down");
         assert_eq!(age(5), 3_051_757);
-        assert_eq!(aging(u64::MAX, Policy::of(Class::Fair { nice: 19 })) >> 40, 2);
+        assert_eq!(aging(1 << 50, Policy::of(Class::NORMAL)), 1 << 50, "no overflow in between");
     }
 }

@@ -1,7 +1,7 @@
 //! The executor as a whole: where ready tasks go, and who is told.
 
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering, Ordering::Relaxed, fence};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering, Ordering::Relaxed, fence};
 use std::task::Waker;
 
 use kernel_hal::{HartId, HartMask, Instant, MAX_HARTS};
@@ -10,11 +10,11 @@ use crate::class::{Class, Policy, Urgency, aging};
 use crate::hart::{Hart, NEVER};
 use crate::parking::{Claimed, ParkingLot};
 use crate::registry::Registry;
-use crate::run_queue::RunQueue;
-use crate::slice::{ROUND_ROBIN_NANOS, SLEEPER_CREDIT_NANOS, SLICE_NANOS, WAKE_UP_GRANULARITY_NANOS};
+use crate::run_queue::LockedQueue;
+use crate::slice::{ROUND_ROBIN_NANOS, SLEEPER_CREDIT_NANOS, SLICE_NANOS};
 use crate::state::Requests;
 use crate::task::{self, Place, TaskHandle, TaskName, TaskOptions, TaskRecord, TaskRef};
-use crate::trace_ring::EventKind;
+use crate::trace_ring::{EventKind, TraceRing};
 
 /// Called once for each task whose poll overran: its name, its number, and how long the poll took so far in
 /// nanoseconds. Runs in the alarm's handler or at the end of the poll.
@@ -34,33 +34,55 @@ enum Cause {
 }
 
 /// All harts' run queues and timers, and the tasks. The kernel has one; a test or a simulation makes its own.
+///
+/// What every switch touches comes first.
+#[repr(C)]
 pub(crate) struct Executor {
-    harts: [Hart; MAX_HARTS],
     pub(crate) parking: ParkingLot,
-    pub(crate) registry: Registry,
-    next_task_id: AtomicU32,
-    /// Nanoseconds per second that real-time tasks may use on a hart where others are ready.
-    pub(crate) realtime_budget_nanos: AtomicU64,
+    pub(crate) trace_enabled: AtomicBool,
+    /// Whether `poll_budget_nanos` means anything.
+    pub(crate) watchdog_enabled: AtomicBool,
     /// Longest poll in nanoseconds that the watchdog finds normal.
     pub(crate) poll_budget_nanos: AtomicU64,
+    /// Nanoseconds per second that real-time tasks may use on a hart where others are ready.
+    pub(crate) realtime_budget_nanos: AtomicU64,
     pub(crate) overrun_report: AtomicPtr<()>,
+    next_task_id: AtomicU32,
+    pub(crate) registry: Registry,
     #[cfg(not(target_os = "none"))]
     pub(crate) machine: crate::simulator::Machine,
+    harts: [Hart; MAX_HARTS],
+    traces: [TraceRing; MAX_HARTS],
 }
 
 impl Executor {
     pub(crate) const fn new() -> Self {
         Self {
-            harts: [const { Hart::new() }; MAX_HARTS],
             parking: ParkingLot::new(),
-            registry: Registry::new(),
-            next_task_id: AtomicU32::new(1),
-            realtime_budget_nanos: AtomicU64::new(crate::slice::DEFAULT_REALTIME_BUDGET_NANOS),
+            trace_enabled: AtomicBool::new(false),
+            watchdog_enabled: AtomicBool::new(false),
             poll_budget_nanos: AtomicU64::new(NEVER),
+            realtime_budget_nanos: AtomicU64::new(crate::slice::DEFAULT_REALTIME_BUDGET_NANOS),
             overrun_report: AtomicPtr::new(ptr::null_mut()),
+            next_task_id: AtomicU32::new(1),
+            registry: Registry::new(),
             #[cfg(not(target_os = "none"))]
             machine: crate::simulator::Machine::new(),
+            harts: [const { Hart::new() }; MAX_HARTS],
+            traces: [const { TraceRing::new() }; MAX_HARTS],
         }
+    }
+
+    /// Records an event in this hart's ring.
+    #[inline(always)]
+    pub(crate) fn trace(&self, kind: EventKind, task: u32, arguments: [u64; 2]) {
+        if self.trace_enabled.load(Relaxed) {
+            self.traces[HartId::current().index()].record(kind, task, arguments);
+        }
+    }
+
+    pub(crate) fn trace_ring(&self, hart: HartId) -> &TraceRing {
+        &self.traces[hart.index()]
     }
 
     #[inline]
@@ -102,26 +124,79 @@ impl Executor {
     }
 
     /// The task, woken or after its poll, wants to run. Called by async-task, with the right to run the task.
+    ///
+    /// The usual case comes first and calls nothing: a fair task that nobody wants to treat in any special way was woken
+    /// where it ran last, while a fair task runs here.
+    #[inline]
     pub(crate) fn make_ready(&self, record: &TaskRecord, was_running: bool) {
         let here = HartId::current();
-        let this_hart = self.hart(here);
+        if was_running || record.hart() != here {
+            return self.make_ready_anywhere(record, was_running);
+        }
+        let hart = self.hart(here);
+        let mut queue = hart.lock_queue();
+        // Read under the lock: see `reinsert`.
+        let is_usual = record.policy().urgency() == Urgency::FAIR
+            && record.state.is_plain()
+            && record.affinity().contains(here)
+            && self.parking.idle().is_empty();
+        if !is_usual {
+            drop(queue);
+            return self.make_ready_anywhere(record, was_running);
+        }
+        let age = age_after_sleep(record.age.load(Relaxed), &queue);
+        record.age.store(age, Relaxed);
+        // SAFETY: the record is alive and in no queue: the caller has just got the right to run it.
+        unsafe { queue.insert_fair(record) };
+        let is_quiet = queue.running() == Urgency::FAIR
+            && !queue.is_owed_the_hart(age)
+            && hart.is_contested_at(Urgency::FAIR);
+        let (id, affinity) = (record.id(), record.affinity());
+        // From here on the task may run and end: `record` is not touched any more.
+        drop(queue);
+        self.trace(EventKind::Wake, id, [here.index() as u64, 0]);
+        if !is_quiet {
+            return self.tell_this_hart(hart, here, age, affinity);
+        }
+        self.wake_idle_hart(affinity.without(here));
+    }
+
+    /// A fair task has come into this hart's queue, and it may be more than a matter of waiting.
+    #[cold]
+    fn tell_this_hart(&self, hart: &Hart, here: HartId, age: u64, affinity: HartMask) {
+        let queue = hart.lock_queue();
+        let tell = self.must_tell(hart, &queue, Urgency::FAIR, age, true);
+        let must_wait = queue.running() >= Urgency::FAIR || queue.len() > 1;
+        drop(queue);
+        if tell {
+            self.interrupt(here);
+        }
+        if must_wait {
+            self.wake_idle_hart(affinity.without(here));
+        }
+    }
+
+    /// [`Executor::make_ready`] for every other case.
+    #[inline(never)]
+    fn make_ready_anywhere(&self, record: &TaskRecord, was_running: bool) {
+        let here = HartId::current();
         let (cause, requests) = if was_running {
+            record.count_requeue();
             (Cause::Requeue, record.state.take_requests())
         } else {
-            record.count_wake();
-            let requests = record.state.wake(this_hart.interrupt_depth.load(Relaxed) != 0);
+            let in_interrupt = self.hart(here).interrupt_depth.load(Relaxed) != 0;
+            let requests = record.state.wake(in_interrupt);
             if requests.is_boosted() {
-                this_hart.trace.record(EventKind::Boost, record.id(), [0, 0]);
+                self.trace(EventKind::Boost, record.id(), [0, 0]);
             }
             (Cause::Wake, requests)
         };
         let last = record.hart();
         let target = self.place(record, last, cause, requests);
-        this_hart.trace.record(EventKind::Wake, record.id(), [target.index() as u64, was_running as u64]);
-        let age = if target == last {
-            record.virtual_runtime.load(Relaxed)
-        } else {
-            self.translate_age(record, last, target)
+        self.trace(EventKind::Wake, record.id(), [target.index() as u64, was_running as u64]);
+        let age = match target == last {
+            true => record.age.load(Relaxed),
+            false => self.translate_age(record, last, target),
         };
         self.enqueue(record, here, target, cause, requests, age);
     }
@@ -133,7 +208,7 @@ impl Executor {
         let policy = record.policy();
         if record.affinity().contains(last)
             && (self.parking.idle().is_empty() && !policy.urgency().is_realtime()
-                || cause == Cause::Requeue && self.hart(last).load.load(Relaxed) == 0)
+                || cause == Cause::Requeue && self.hart(last).summary.len() == 0)
         {
             return last;
         }
@@ -152,8 +227,8 @@ impl Executor {
         }
         // What the task would have to wait for. On the hart where it just ran, that is only what is ready.
         let contender = |hart: HartId| match cause {
-            Cause::Requeue if hart == last => self.hart(hart).top(),
-            _ => self.hart(hart).running().max(self.hart(hart).top()),
+            Cause::Requeue if hart == last => self.hart(hart).summary.top(),
+            _ => self.hart(hart).running().max(self.hart(hart).summary.top()),
         };
         if allowed.contains(last) && contender(last) < urgency {
             return last;
@@ -169,13 +244,13 @@ impl Executor {
         if allowed.contains(last) {
             return last;
         }
-        allowed.iter().min_by_key(|hart| self.hart(*hart).load.load(Relaxed)).unwrap_or(last)
+        allowed.iter().min_by_key(|hart| self.hart(*hart).summary.len()).unwrap_or(last)
     }
 
     /// A fair task's age on another hart: as far from the minimum there as it was here.
     pub(crate) fn translate_age(&self, record: &TaskRecord, from: HartId, to: HartId) -> u64 {
-        let minimum = |hart: HartId| self.hart(hart).minimum_age.load(Relaxed);
-        let lag = record.virtual_runtime.load(Relaxed).wrapping_sub(minimum(from)) as i64;
+        let minimum = |hart: HartId| self.hart(hart).summary.minimum_age();
+        let lag = record.age.load(Relaxed).wrapping_sub(minimum(from)) as i64;
         minimum(to).saturating_add_signed(lag)
     }
 
@@ -190,20 +265,20 @@ impl Executor {
         age: u64,
     ) {
         let hart = self.hart(target);
-        let mut queue = hart.queue.lock();
+        let mut queue = hart.lock_queue();
         record.store_home(target);
         // Between saying where the task is and reading how it may run; the twin is in `reinsert`.
         fence(Ordering::SeqCst);
         let policy = record.policy();
         let urgency = effective_urgency(policy, requests);
         let mut at_head = requests.at_head();
-        if policy.inverse_weight() != 0 {
-            // A sleeper comes back a little ahead of the others, however long it slept.
-            let mut age = age.max(queue.fair.minimum().saturating_sub(SLEEPER_CREDIT_NANOS));
+        let mut age = age;
+        if policy.is_fair() {
+            age = age_after_sleep(age, &queue);
             if requests.yielded() {
-                age = age.max(queue.fair.front_age().unwrap_or(0));
+                age = age.max(queue.front_age().unwrap_or(0));
             }
-            record.virtual_runtime.store(age, Relaxed);
+            record.age.store(age, Relaxed);
         } else if policy.is_round_robin() {
             // A round-robin task that was preempted goes on with its turn; otherwise a new one begins.
             at_head &= record.turn_nanos.load(Relaxed) < ROUND_ROBIN_NANOS;
@@ -213,51 +288,50 @@ impl Executor {
         }
         // SAFETY: the record is alive and in no queue: the caller has just got the right to run it.
         unsafe { queue.insert(record, urgency, at_head) };
-        hart.publish(&queue);
         let between_tasks = here == target && matches!(cause, Cause::Requeue | Cause::Steal);
-        let tell = !between_tasks && self.must_tell(hart, &queue, record, urgency, here == target);
-        let must_wait = !between_tasks && queue.running >= urgency || queue.len() > 1;
+        let tell = !between_tasks && self.must_tell(hart, &queue, urgency, age, here == target);
+        let must_wait = !between_tasks && queue.running() >= urgency || queue.len() > 1;
+        let affinity = record.affinity();
+        // From here on the task may run and end: `record` is not touched any more.
         drop(queue);
         if tell {
             self.interrupt(target);
         }
         if must_wait {
-            self.wake_idle_hart(record.affinity().without(target));
+            self.wake_idle_hart(affinity.without(target));
         }
     }
 
     /// What the new task means for the hart that runs something. Called with the queue locked. Returns whether the hart
     /// must be interrupted.
-    #[inline]
     fn must_tell(
         &self,
         hart: &Hart,
-        queue: &RunQueue,
-        record: &TaskRecord,
+        queue: &LockedQueue<'_>,
         urgency: Urgency,
+        age: u64,
         is_here: bool,
     ) -> bool {
-        if queue.running == Urgency::NONE {
+        let running = queue.running();
+        if running == Urgency::NONE {
             // Idle, or between two tasks: on this hart we are on our way to the queue ourselves.
             return !is_here;
         }
-        // A fair task that is much younger than the fair task that runs need not wait for the end of its slice.
-        let is_owed_the_hart = urgency == Urgency::FAIR
-            && queue.running == Urgency::FAIR
-            && record.virtual_runtime.load(Relaxed).saturating_add(WAKE_UP_GRANULARITY_NANOS)
-                < queue.running_age;
-        if urgency > queue.running || is_owed_the_hart {
+        let is_owed = urgency == Urgency::FAIR && running == Urgency::FAIR && queue.is_owed_the_hart(age);
+        if urgency > running || is_owed {
             hart.need_resched.store(true, Relaxed);
             // Kernel code on this very hart is preempted at the end of an interrupt; if we are in none, send one.
             return !is_here || (urgency.is_realtime() && hart.interrupt_depth.load(Relaxed) == 0);
         }
         // The running task has got a competitor: it is to be looked at when its slice is over.
-        let look = hart.clock.load(Relaxed).saturating_add(SLICE_NANOS);
-        if is_here {
-            hart.look_no_later_than(look);
+        if hart.is_contested_at(running) {
             return false;
         }
-        hart.slice_deadline.load(Relaxed) > look
+        if is_here {
+            hart.set_contested_at(running);
+            hart.look_no_later_than(hart.clock.load(Relaxed) + SLICE_NANOS);
+        }
+        !is_here
     }
 
     /// A task waits although it may run on a hart that is idle: wakes one, to steal it.
@@ -270,24 +344,21 @@ impl Executor {
 
     /// Takes a task from another hart's queue into this one's. Returns whether there was one.
     pub(crate) fn steal(&self, here: HartId) -> bool {
-        let this_hart = self.hart(here);
         let online = self.online();
         for step in 1..MAX_HARTS {
             let victim = HartId::new((here.index() + step) % MAX_HARTS);
-            if !online.contains(victim) || self.hart(victim).load.load(Relaxed) == 0 {
+            if !online.contains(victim) || self.hart(victim).summary.len() == 0 {
                 continue;
             }
-            let hart = self.hart(victim);
-            let mut queue = hart.queue.lock();
+            let mut queue = self.hart(victim).lock_queue();
             let Some(record) = queue.take_for_thief(|record| record.affinity().contains(here)) else {
                 continue;
             };
-            hart.publish(&queue);
             // SAFETY: it came out of a queue with its right to run, so it is alive.
             let record = unsafe { &*record };
             record.place.store(Place::WAITING, Relaxed);
             drop(queue);
-            this_hart.trace.record(EventKind::Steal, record.id(), [victim.index() as u64, 0]);
+            self.trace(EventKind::Steal, record.id(), [victim.index() as u64, 0]);
             let age = self.translate_age(record, victim, here);
             self.enqueue(record, here, here, Cause::Steal, record.state.peek(), age);
             return true;
@@ -315,7 +386,7 @@ impl Executor {
         loop {
             let home = record.hart();
             let hart = self.hart(home);
-            let mut queue = hart.queue.lock();
+            let mut queue = hart.lock_queue();
             if record.hart() != home {
                 continue;
             }
@@ -323,17 +394,18 @@ impl Executor {
                 // SAFETY: `place` and `home`, read under this queue's lock, say that it is in this queue.
                 unsafe { queue.remove(record) };
                 record.place.store(Place::WAITING, Relaxed);
-                hart.publish(&queue);
                 drop(queue);
                 let requests = record.state.peek();
                 let urgency = effective_urgency(record.policy(), requests);
                 let target = self.place_slow(record.affinity(), home, Cause::Move, urgency);
                 let age = self.translate_age(record, home, target);
                 self.enqueue(record, HartId::current(), target, Cause::Move, requests, age);
-            } else if ptr::eq(queue.current, record) {
-                queue.running = effective_urgency(record.policy(), record.state.peek());
-                hart.publish(&queue);
-                let must_leave = queue.top() > queue.running || !record.affinity().contains(home);
+            } else if queue.is_current(record) {
+                let running = effective_urgency(record.policy(), record.state.peek());
+                queue.set_running(record, running, 0);
+                // What was true of the slice of a task of the other class is not true of this one.
+                hart.set_contested_at(Urgency::NONE);
+                let must_leave = queue.top() > running || !record.affinity().contains(home);
                 drop(queue);
                 if must_leave {
                     hart.need_resched.store(true, Relaxed);
@@ -349,19 +421,33 @@ impl Executor {
     /// Charges the task for the time since the hart's clock was set, and sets it to `now`.
     #[inline]
     pub(crate) fn charge(&self, hart: &Hart, record: &TaskRecord, now: Instant) -> u64 {
-        let nanos = now.nanos_since(hart.clock());
+        // Both were read on this hart, whose time never goes back.
+        let nanos = now.as_nanos().wrapping_sub(hart.clock.load(Relaxed));
         hart.clock.store(now.as_nanos(), Relaxed);
         record.add_run_time(nanos);
         let policy = record.policy();
-        if policy.inverse_weight() != 0 {
-            let age = record.virtual_runtime.load(Relaxed).wrapping_add(aging(nanos, policy));
-            record.virtual_runtime.store(age, Relaxed);
-        } else if policy.urgency().is_realtime() {
-            self.charge_realtime(hart, nanos, now);
-            record.turn_nanos.store(record.turn_nanos.load(Relaxed).wrapping_add(nanos), Relaxed);
+        if policy.is_fair() {
+            record.age.store(record.age.load(Relaxed).wrapping_add(aging(nanos, policy)), Relaxed);
+        } else {
+            self.charge_other(hart, record, nanos, now);
         }
         nanos
     }
+
+    #[inline(never)]
+    fn charge_other(&self, hart: &Hart, record: &TaskRecord, nanos: u64, now: Instant) {
+        if record.policy().urgency().is_realtime() {
+            self.charge_realtime(hart, nanos, now);
+            record.turn_nanos.store(record.turn_nanos.load(Relaxed).wrapping_add(nanos), Relaxed);
+        }
+    }
+}
+
+/// A fair task comes back a little ahead of the others at most, however long it slept.
+#[inline]
+fn age_after_sleep(age: u64, queue: &LockedQueue<'_>) -> u64 {
+    // The minimum never is below the credit.
+    age.max(queue.minimum_age().wrapping_sub(SLEEPER_CREDIT_NANOS))
 }
 
 /// The urgency of a task of this policy that asks for this.
@@ -412,10 +498,9 @@ impl ExecutorRef {
         let here = HartId::current();
         let id = self.next_task_id.fetch_add(1, Relaxed);
         let record = TaskRecord::new(self, id, &options, here);
-        let minimum = self.hart(here).minimum_age.load(Relaxed);
-        record.virtual_runtime.store(minimum, Relaxed);
+        record.age.store(self.hart(here).summary.minimum_age(), Relaxed);
         let (runnable, task) = task::create(record, future);
-        self.hart(here).trace.record(EventKind::Spawn, id, [0, 0]);
+        self.trace(EventKind::Spawn, id, [0, 0]);
         // SAFETY: the waker is this task's.
         let reference = unsafe { TaskRef::new(runnable.metadata(), runnable.waker()) };
         runnable.schedule();

@@ -1,4 +1,4 @@
-//! The fair class's ready tasks, ordered by virtual runtime, first come first served among equals.
+//! The fair class's ready tasks, ordered by virtual runtime (age), first come first served among equals.
 //!
 //! The least aged task is kept outside the tree: as long as not more than one is ready, which is most of the time,
 //! nothing is ever linked into or out of the tree.
@@ -22,89 +22,82 @@ impl<'a> KeyAdapter<'a> for FairAdapter {
 
 #[inline]
 fn key(record: &TaskRecord) -> (u64, u64) {
-    (record.virtual_runtime.load(Relaxed), record.sequence.load(Relaxed))
+    (record.age.load(Relaxed), record.sequence.load(Relaxed))
 }
 
 pub(crate) struct FairQueue {
     front: *const TaskRecord,
     rest: RBTree<FairAdapter>,
     next_sequence: u64,
-    /// Where tasks start that come new or after a long sleep: never goes back, follows the least aged.
-    minimum: u64,
-    len: u32,
 }
 
 impl FairQueue {
     pub(crate) const fn new() -> Self {
-        Self { front: ptr::null(), rest: RBTree::new(FairAdapter::NEW), next_sequence: 0, minimum: 0, len: 0 }
+        Self { front: ptr::null(), rest: RBTree::new(FairAdapter::NEW), next_sequence: 0 }
     }
 
     #[inline]
-    pub(crate) fn len(&self) -> u32 {
-        self.len
-    }
-
-    #[inline]
-    pub(crate) fn minimum(&self) -> u64 {
-        self.minimum
+    pub(crate) fn is_empty(&self) -> bool {
+        self.front.is_null()
     }
 
     /// The age of the task that would be next.
     pub(crate) fn front_age(&self) -> Option<u64> {
         // SAFETY: the front is in the queue, so alive.
-        unsafe { self.front.as_ref().map(|front| front.virtual_runtime.load(Relaxed)) }
+        unsafe { self.front.as_ref().map(|front| front.age.load(Relaxed)) }
     }
 
     /// # Safety
     /// The record is alive, in no queue, and leaves this one before it is freed or aged.
     #[inline]
     pub(crate) unsafe fn insert(&mut self, record: *const TaskRecord) {
-        self.len += 1;
-        // SAFETY: alive by the caller's promise; the front is in the queue, so alive.
+        // SAFETY: alive by the caller's promise.
+        unsafe { (*record).sequence.store(self.next_sequence, Relaxed) };
+        self.next_sequence += 1;
+        if self.front.is_null() {
+            self.front = record;
+        } else {
+            // SAFETY: the caller's promise.
+            unsafe { self.insert_beside_front(record) };
+        }
+    }
+
+    #[inline(never)]
+    unsafe fn insert_beside_front(&mut self, record: *const TaskRecord) {
+        // SAFETY: the front is in the queue, so alive; the record is by the caller's promise.
         unsafe {
-            (*record).sequence.store(self.next_sequence, Relaxed);
-            self.next_sequence += 1;
-            if self.front.is_null() {
-                self.front = record;
-            } else if key(&*record) < key(&*self.front) {
-                let second = std::mem::replace(&mut self.front, record);
-                self.rest.insert(UnsafeRef::from_raw(second));
+            let later = if key(&*record) < key(&*self.front) {
+                std::mem::replace(&mut self.front, record)
             } else {
-                self.rest.insert(UnsafeRef::from_raw(record));
-            }
+                record
+            };
+            self.rest.insert(UnsafeRef::from_raw(later));
         }
     }
 
-    /// Takes out the least aged.
+    /// Takes out the least aged; null if there is none.
     #[inline]
-    pub(crate) fn pop(&mut self) -> Option<*const TaskRecord> {
+    pub(crate) fn pop(&mut self) -> *const TaskRecord {
         let record = self.front;
-        if record.is_null() {
-            return None;
+        if self.rest.is_empty() {
+            self.front = ptr::null();
+        } else {
+            self.refill_front();
         }
-        self.remove_front();
-        // SAFETY: it was in the queue, so it is alive.
-        let age = unsafe { (*record).virtual_runtime.load(Relaxed) };
-        self.minimum = self.minimum.max(age);
-        Some(record)
+        record
     }
 
-    #[inline]
-    fn remove_front(&mut self) {
-        self.len -= 1;
-        self.front = match self.rest.is_empty() {
-            true => ptr::null(),
-            false => self.rest.front_mut().remove().map_or(ptr::null(), |record| UnsafeRef::into_raw(record)),
-        };
+    #[inline(never)]
+    fn refill_front(&mut self) {
+        self.front = self.rest.front_mut().remove().map_or(ptr::null(), |record| UnsafeRef::into_raw(record));
     }
 
     /// # Safety
     /// The record is in this queue.
     pub(crate) unsafe fn remove(&mut self, record: *const TaskRecord) {
         if record == self.front {
-            self.remove_front();
+            self.pop();
         } else {
-            self.len -= 1;
             // SAFETY: not the front, so in the tree.
             unsafe { self.rest.cursor_mut_from_ptr(record).remove() };
         }

@@ -66,8 +66,9 @@ pub mod trace_ring;
 pub use crate::{
     api::{
         HartState, checkpoint, current_task, for_each_event, for_each_task, hart_state, in_interrupt,
-        need_resched, on_reschedule, on_timer, preemption_point, record_event, run_hart, run_one,
-        set_realtime_budget, set_watchdog, spawn, task_count, try_for_each_task, with_run_queue_locked,
+        is_trace_enabled, need_resched, on_reschedule, on_timer, preemption_point, record_event, run_hart,
+        run_one, set_realtime_budget, set_trace_enabled, set_watchdog, spawn, task_count, try_for_each_task,
+        wants_preemption, with_run_queue_locked,
     },
     class::Class,
     executor::OverrunReport,

@@ -45,7 +45,7 @@ impl Executor {
         if hart.timer_deadline.load(Relaxed) <= now.as_nanos() {
             expired = self.expire_timers(here, now);
         }
-        hart.trace.record(EventKind::Timer, 0, [expired as u64, 0]);
+        self.trace(EventKind::Timer, 0, [expired as u64, 0]);
         if hart.slice_deadline.load(Relaxed) <= now.as_nanos() {
             self.look_at_running_task(hart, now);
         }
@@ -55,26 +55,31 @@ impl Executor {
     /// Another hart put something into this hart's queue.
     pub(crate) fn on_reschedule(&self) {
         let hart = self.here();
-        hart.trace.record(EventKind::Reschedule, 0, [0, 0]);
+        self.trace(EventKind::Reschedule, 0, [0, 0]);
         if !hart.current.load(Relaxed).is_null() {
             self.look_at_running_task(hart, Instant::now());
             hart.rearm();
         }
     }
 
+    /// Whether there is something to do at a preemption point.
+    #[inline]
+    pub(crate) fn wants_preemption(&self) -> bool {
+        let hart = self.here();
+        hart.summary.top() > hart.running().max(Urgency::BOOSTED)
+            && !hart.current.load(Relaxed).is_null()
+            && hart.preemption_depth.load(Relaxed) < MOST_NESTED
+            && preemption::count() == 0
+    }
+
     /// The last thing before an interrupt returns to kernel code: runs real-time tasks that are strictly above the
     /// interrupted one. Interrupts are masked.
     pub(crate) fn preemption_point(&self) {
-        let hart = self.here();
-        let floor = hart.running().max(Urgency::BOOSTED);
-        if hart.top() <= floor
-            || hart.current.load(Relaxed).is_null()
-            || hart.preemption_depth.load(Relaxed) >= MOST_NESTED
-            || preemption::count() != 0
-        {
-            return;
+        if self.wants_preemption() {
+            let hart = self.here();
+            let floor = hart.running().max(Urgency::BOOSTED);
+            self.preempt(hart, Urgency(floor.0 + 1));
         }
-        self.preempt(hart, Urgency(floor.0 + 1));
     }
 
     #[cold]
@@ -90,11 +95,10 @@ impl Executor {
         self.charge(hart, record, began);
         let waker = hart.current_waker.load(Relaxed);
         let made_progress = hart.made_progress.load(Relaxed);
-        let watched_since = hart.watched_since.load(Relaxed);
         let outer_floor = hart.floor.load(Relaxed);
         let running = hart.running();
         let depth = hart.preemption_depth.load(Relaxed) + 1;
-        hart.trace.record(EventKind::Preempt, record.id(), [u64::from(depth), 0]);
+        self.trace(EventKind::Preempt, record.id(), [u64::from(depth), 0]);
         hart.preemption_depth.store(depth, Relaxed);
         hart.floor.store(floor.0, Relaxed);
 
@@ -103,24 +107,22 @@ impl Executor {
         hart.preemption_depth.store(depth - 1, Relaxed);
         hart.floor.store(outer_floor, Relaxed);
         let now = Instant::now();
-        let mut queue = hart.queue.lock();
-        queue.running = running;
-        queue.current = preempted;
+        let mut queue = hart.lock_queue();
+        queue.set_running(preempted, running, 0);
         hart.current.store(preempted, Relaxed);
         hart.current_waker.store(waker, Relaxed);
         hart.made_progress.store(made_progress, Relaxed);
-        // The time that others ran does not count.
-        let others_ran = now.nanos_since(began);
-        hart.watched_since.store(watched_since.saturating_add(others_ran), Relaxed);
+        // The watchdog starts anew: the time that others ran does not count.
+        hart.watched_poll.store(0, Relaxed);
         hart.clock.store(now.as_nanos(), Relaxed);
         hart.previous_task.store(record.id(), Relaxed);
-        hart.publish(&queue);
+        hart.set_contested_at(Urgency::NONE);
         hart.need_resched.store(queue.top() > running, Relaxed);
         if queue.len() != 0 {
             hart.look_no_later_than(self.next_look(hart, &queue, record, now));
         }
         drop(queue);
-        hart.trace.record(EventKind::Resume, record.id(), [u64::from(depth), 0]);
+        self.trace(EventKind::Resume, record.id(), [u64::from(depth), 0]);
     }
 }
 

@@ -9,6 +9,8 @@ use kernel_hal::{HartId, Instant, interrupt, preemption};
 use crate::class::Urgency;
 use crate::executor::Executor;
 use crate::hart::{Hart, NEVER};
+use crate::run_queue::LockedQueue;
+use crate::slice::WAKE_UP_GRANULARITY_NANOS;
 use crate::task::{Place, TaskRecord};
 use crate::trace_ring::EventKind;
 
@@ -16,67 +18,107 @@ impl Executor {
     /// Polls the most urgent ready task of this hart. Returns `false` if none is ready.
     pub(crate) fn run_one(&self) -> bool {
         let hart = self.here();
-        self.run_above(hart, Urgency::IDLE)
+        let mut queue = hart.lock_queue();
+        let record = queue.pick_fair_if_first();
+        if record.is_null() {
+            drop(queue);
+            return self.run_above(hart, Urgency::IDLE);
+        }
+        // SAFETY: it came out of the queue with its right to run, so it is alive until it is run.
+        let task = unsafe { &*record };
+        let owed_below_age = task.age.load(Relaxed).wrapping_sub(WAKE_UP_GRANULARITY_NANOS);
+        self.note_running(hart, &mut queue, task, Urgency::FAIR, owed_below_age);
+        let must_arm = queue.len() != 0 && !hart.is_contested_at(Urgency::FAIR);
+        if must_arm || self.watchdog_enabled.load(Relaxed) {
+            self.arm_first_look(hart, &queue, task);
+        }
+        drop(queue);
+        // SAFETY: taken out of the queue just now, once.
+        unsafe { self.run(hart, record, Urgency::FAIR) };
+        true
     }
 
     /// Polls the most urgent ready task of this hart that is at least as urgent as `floor`.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn run_above(&self, hart: &Hart, floor: Urgency) -> bool {
-        let now = hart.clock();
-        let throttled = self.is_throttled(hart, now);
-        let mut queue = hart.queue.lock();
-        let picked = queue.pick(floor, throttled);
-        let Some((record, urgency)) = picked else {
+        let throttled = hart.summary.has_levels() && self.is_throttled(hart, hart.clock());
+        let mut queue = hart.lock_queue();
+        let Some((record, urgency)) = queue.pick(floor, throttled) else {
             if floor == Urgency::IDLE {
-                queue.running = Urgency::NONE;
-                queue.current = ptr::null();
-                hart.publish(&queue);
+                queue.set_running(ptr::null(), Urgency::NONE, 0);
             }
             return false;
         };
-        queue.running = urgency;
-        queue.current = record;
-        // SAFETY: it came out of the queue with its right to run, so it is alive until `run` below.
+        // SAFETY: as in `run_one`.
         let task = unsafe { &*record };
-        queue.running_age = task.virtual_runtime.load(Relaxed);
-        task.place.store(Place::RUNNING, Relaxed);
-        hart.publish(&queue);
-        hart.need_resched.store(false, Relaxed);
-        if queue.len() != 0 || self.poll_budget_nanos.load(Relaxed) != NEVER {
-            hart.look_no_later_than(self.next_look(hart, &queue, task, now));
+        self.note_running(hart, &mut queue, task, urgency, 0);
+        if queue.len() != 0 || self.watchdog_enabled.load(Relaxed) {
+            self.arm_first_look(hart, &queue, task);
         }
         drop(queue);
-        hart.trace.record(EventKind::Run, task.id(), [u64::from(urgency.0), 0]);
-        if hart.previous_task.load(Relaxed) != task.id() {
-            hart.previous_task.store(task.id(), Relaxed);
-            task.count_switch();
-        }
-        // SAFETY: taken out of the queue just now, once.
-        unsafe { TaskRecord::into_runnable(record) }.run();
-        debug_assert_eq!(preemption::count(), 0, "a poll returned with the preempt count raised");
-        ksync::rank::hold_none("at the end of a poll");
+        // SAFETY: as in `run_one`.
+        unsafe { self.run(hart, record, urgency) };
         true
     }
 
     #[inline]
-    pub(crate) fn begin_poll(&self, record: &TaskRecord, waker: &Waker) {
+    fn note_running(
+        &self,
+        hart: &Hart,
+        queue: &mut LockedQueue<'_>,
+        task: &TaskRecord,
+        urgency: Urgency,
+        owed_below_age: u64,
+    ) {
+        queue.set_running(task, urgency, owed_below_age);
+        task.place.store(Place::RUNNING, Relaxed);
+        hart.need_resched.store(false, Relaxed);
+    }
+
+    /// The task that is about to run has competitors or is watched.
+    #[cold]
+    fn arm_first_look(&self, hart: &Hart, queue: &LockedQueue<'_>, task: &TaskRecord) {
+        hart.set_contested_at(if queue.len() != 0 { queue.running() } else { Urgency::NONE });
+        hart.look_no_later_than(self.next_look(hart, queue, task, hart.clock()));
+    }
+
+    /// # Safety
+    /// The record was taken out of a run queue for this call.
+    #[inline]
+    unsafe fn run(&self, hart: &Hart, record: *const TaskRecord, urgency: Urgency) {
+        // SAFETY: alive until `run` below, which uses up its right to run.
+        let task = unsafe { &*record };
+        self.trace(EventKind::Run, task.id(), [u64::from(urgency.0), 0]);
+        if hart.previous_task.load(Relaxed) != task.id() {
+            hart.previous_task.store(task.id(), Relaxed);
+            task.count_switch();
+        }
+        // SAFETY: the caller's promise.
+        unsafe { TaskRecord::into_runnable(record) }.run();
+        debug_assert_eq!(preemption::count(), 0, "a poll returned with the preempt count raised");
+        ksync::rank::hold_none("at the end of a poll");
+    }
+
+    #[inline]
+    pub(crate) fn begin_poll(&self, record: &TaskRecord, waker: &Waker) -> &Hart {
         let hart = self.here();
         hart.current.store(ptr::from_ref(record).cast_mut(), Relaxed);
         hart.current_waker.store(ptr::from_ref(waker).cast_mut(), Relaxed);
         hart.made_progress.store(false, Relaxed);
-        hart.watched_since.store(hart.clock.load(Relaxed), Relaxed);
+        hart
     }
 
     /// The poll is over; the task is not in a queue yet, whether it was woken meanwhile or not.
     #[inline]
-    pub(crate) fn end_poll(&self, record: &TaskRecord, is_finished: bool) {
-        let hart = self.here();
+    pub(crate) fn end_poll(&self, hart: &Hart, record: &TaskRecord, is_finished: bool) {
         let nanos = self.charge(hart, record, Instant::now());
         record.count_poll();
-        self.watch_end(hart, record, nanos);
+        if nanos > self.poll_budget_nanos.load(Relaxed) {
+            self.watch_end(hart, record, nanos);
+        }
         record.place.store(Place::WAITING, Relaxed);
         hart.current.store(ptr::null_mut(), Relaxed);
-        hart.trace.record(EventKind::Stop, record.id(), [nanos, u64::from(is_finished)]);
+        self.trace(EventKind::Stop, record.id(), [nanos, u64::from(is_finished)]);
     }
 
     /// Announces that this hart goes idle, unless there is something to do after all. Interrupts are masked. If it
@@ -85,13 +127,14 @@ impl Executor {
         debug_assert!(!interrupt::are_enabled());
         let hart = self.hart(here);
         self.parking.announce(here);
-        if hart.load.load(Relaxed) != 0 || self.steal(here) {
+        if hart.summary.len() != 0 || self.steal(here) {
             self.parking.retract(here);
             return false;
         }
         hart.slice_deadline.store(NEVER, Relaxed);
+        hart.set_contested_at(Urgency::NONE);
         hart.rearm();
-        hart.trace.record(EventKind::Park, 0, [0, 0]);
+        self.trace(EventKind::Park, 0, [0, 0]);
         true
     }
 
@@ -100,7 +143,7 @@ impl Executor {
         let hart = self.hart(here);
         self.parking.retract(here);
         hart.clock.store(Instant::now().as_nanos(), Relaxed);
-        hart.trace.record(EventKind::Unpark, 0, [0, 0]);
+        self.trace(EventKind::Unpark, 0, [0, 0]);
     }
 
     /// Runs tasks on this hart for good.

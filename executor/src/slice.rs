@@ -12,12 +12,13 @@ use kernel_hal::Instant;
 use crate::class::Urgency;
 use crate::executor::{Executor, OverrunReport};
 use crate::hart::{Hart, NEVER};
-use crate::run_queue::RunQueue;
+use crate::run_queue::LockedQueue;
 use crate::task::TaskRecord;
 use crate::trace_ring::EventKind;
 
-/// How long a fair task runs while another is ready.
-pub(crate) const SLICE_NANOS: u64 = 3_000_000;
+/// How long a fair task runs while another is ready: three milliseconds and a bit, since a constant with many zero bits
+/// at its end is one instruction.
+pub(crate) const SLICE_NANOS: u64 = 3 << 20;
 /// Looks at the running task are at least this far apart.
 const SHORTEST_LOOK_NANOS: u64 = 1_000_000;
 /// How long a round-robin task runs while another of its priority is ready, as on Linux.
@@ -26,9 +27,9 @@ pub(crate) const ROUND_ROBIN_NANOS: u64 = 100_000_000;
 const REALTIME_PERIOD_NANOS: u64 = 1_000_000_000;
 pub(crate) const DEFAULT_REALTIME_BUDGET_NANOS: u64 = 950_000_000;
 /// How far ahead of the others a fair task may come back from a sleep.
-pub(crate) const SLEEPER_CREDIT_NANOS: u64 = 3_000_000;
+pub(crate) const SLEEPER_CREDIT_NANOS: u64 = 3 << 20;
 /// How much younger than the running task a fair task must be to be run at once.
-pub(crate) const WAKE_UP_GRANULARITY_NANOS: u64 = 1_000_000;
+pub(crate) const WAKE_UP_GRANULARITY_NANOS: u64 = 1 << 20;
 
 impl Executor {
     /// Adds to what real-time tasks have used of the period.
@@ -39,7 +40,7 @@ impl Executor {
         let budget = self.realtime_budget_nanos.load(Relaxed);
         hart.realtime_nanos.store(used.saturating_add(nanos), Relaxed);
         if used < budget && used.saturating_add(nanos) >= budget {
-            hart.trace.record(EventKind::Throttle, 0, [used + nanos, 0]);
+            self.trace(EventKind::Throttle, 0, [used + nanos, 0]);
         }
     }
 
@@ -72,7 +73,13 @@ impl Executor {
 
     /// When the running task is to be looked at, if it began at `now`. Called with the queue locked.
     #[inline]
-    pub(crate) fn next_look(&self, hart: &Hart, queue: &RunQueue, record: &TaskRecord, now: Instant) -> u64 {
+    pub(crate) fn next_look(
+        &self,
+        hart: &Hart,
+        queue: &LockedQueue<'_>,
+        record: &TaskRecord,
+        now: Instant,
+    ) -> u64 {
         let watchdog = match self.poll_budget_nanos.load(Relaxed) {
             NEVER => NEVER,
             budget => now.as_nanos() + budget,
@@ -83,9 +90,15 @@ impl Executor {
         watchdog.min(self.next_contested_look(hart, queue, record, now))
     }
 
-    fn next_contested_look(&self, hart: &Hart, queue: &RunQueue, record: &TaskRecord, now: Instant) -> u64 {
+    fn next_contested_look(
+        &self,
+        hart: &Hart,
+        queue: &LockedQueue<'_>,
+        record: &TaskRecord,
+        now: Instant,
+    ) -> u64 {
         let now = now.as_nanos();
-        if !queue.running.is_realtime() {
+        if !queue.running().is_realtime() {
             let throttle = match queue.top().is_realtime() {
                 true => hart.realtime_period_start.load(Relaxed) + REALTIME_PERIOD_NANOS,
                 false => NEVER,
@@ -93,7 +106,7 @@ impl Executor {
             return throttle.max(now).min(now + SLICE_NANOS);
         }
         let mut look = NEVER;
-        if record.policy().is_round_robin() && queue.has_peer(queue.running) {
+        if record.policy().is_round_robin() && queue.has_peer(queue.running()) {
             look = now + ROUND_ROBIN_NANOS.saturating_sub(record.turn_nanos.load(Relaxed));
         }
         let budget = self.realtime_budget_nanos.load(Relaxed);
@@ -107,11 +120,11 @@ impl Executor {
     /// On the hart itself, with interrupts masked.
     pub(crate) fn look_at_running_task(&self, hart: &Hart, now: Instant) {
         hart.slice_deadline.store(NEVER, Relaxed);
-        let queue = hart.queue.lock();
+        let queue = hart.lock_queue();
         // SAFETY: the running task of this hart; it cannot end while we interrupt it.
         let Some(record) = (unsafe { hart.current.load(Relaxed).as_ref() }) else { return };
         let elapsed = now.nanos_since(hart.clock());
-        let running = queue.running;
+        let running = queue.running();
         let top = queue.top();
         let over = if running.is_realtime() {
             let turn = record.turn_nanos.load(Relaxed) + elapsed;
@@ -147,6 +160,7 @@ impl Executor {
             look = self.next_look(hart, &queue, record, now);
         }
         hart.slice_deadline.store(look.max(now.as_nanos() + SHORTEST_LOOK_NANOS), Relaxed);
+        hart.set_contested_at(if queue.len() != 0 { running } else { Urgency::NONE });
         drop(queue);
         self.watch(hart, record, now);
     }
@@ -157,30 +171,35 @@ impl Executor {
         if budget == NEVER {
             return;
         }
+        // Another poll than the last look saw, or one that has got on since.
+        let poll = u64::from(record.id()) << 32 | record.polls() & u64::from(u32::MAX);
+        let is_new = hart.watched_poll.swap(poll, Relaxed) != poll;
+        if is_new {
+            hart.watched_since.store(hart.clock.load(Relaxed), Relaxed);
+        }
         if hart.made_progress.swap(false, Relaxed) {
             hart.watched_since.store(now.as_nanos(), Relaxed);
-            return;
         }
         let nanos = now.as_nanos().saturating_sub(hart.watched_since.load(Relaxed));
         if nanos > budget {
-            self.report_overrun(hart, record, nanos);
+            self.report_overrun(record, nanos);
         }
     }
 
-    /// The watchdog's look at the end of a poll that took `nanos` since it began or was last interrupted.
-    #[inline]
+    /// The watchdog's look at the end of a poll that took too long since it began or was last interrupted.
+    #[cold]
     pub(crate) fn watch_end(&self, hart: &Hart, record: &TaskRecord, nanos: u64) {
-        if nanos > self.poll_budget_nanos.load(Relaxed) && !hart.made_progress.load(Relaxed) {
-            self.report_overrun(hart, record, nanos);
+        if !hart.made_progress.load(Relaxed) {
+            self.report_overrun(record, nanos);
         }
     }
 
     #[cold]
-    fn report_overrun(&self, hart: &Hart, record: &TaskRecord, nanos: u64) {
+    fn report_overrun(&self, record: &TaskRecord, nanos: u64) {
         if !record.state.report_overrun() {
             return;
         }
-        hart.trace.record(EventKind::Overrun, record.id(), [nanos, 0]);
+        self.trace(EventKind::Overrun, record.id(), [nanos, 0]);
         let report = self.overrun_report.load(Relaxed);
         if !report.is_null() {
             // SAFETY: only `set_watchdog` stores here, an `OverrunReport`.
@@ -192,5 +211,6 @@ impl Executor {
     pub(crate) fn set_watchdog(&self, budget_nanos: u64, report: OverrunReport) {
         self.overrun_report.store(report as *mut (), Relaxed);
         self.poll_budget_nanos.store(budget_nanos, Relaxed);
+        self.watchdog_enabled.store(budget_nanos != NEVER, Relaxed);
     }
 }

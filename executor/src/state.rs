@@ -46,6 +46,12 @@ impl TaskState {
         Self(AtomicU8::new(if may_be_boosted { MAY_BE_BOOSTED } else { 0 }))
     }
 
+    /// Whether nobody asked for anything and nobody may boost the task.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.0.load(Relaxed) == 0
+    }
+
     /// The running task lets others of its class go first.
     pub(crate) fn request_yield(&self) {
         self.0.fetch_or(YIELDED, Relaxed);

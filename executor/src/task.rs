@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use async_task::{Builder, FallibleTask, Runnable, ScheduleInfo, WithInfo};
 use intrusive_collections::RBTreeLink;
-use kernel_hal::{HartId, HartMask};
+use kernel_hal::{HartId, HartMask, MAX_HARTS};
 
 use crate::class::{Class, Policy};
 use crate::executor::{Executor, ExecutorRef};
@@ -128,8 +128,8 @@ pub struct TaskRecord {
     pub(crate) fifo_link: FifoLink,
     /// Queue lock. Never read by anyone else, which makes the type fit for sharing.
     pub(crate) tree_link: RBTreeLink,
-    /// Age in the fair class. Queue lock; while the task runs, its hart.
-    pub(crate) virtual_runtime: AtomicU64,
+    /// Virtual runtime in the fair class. Queue lock; while the task runs, its hart.
+    pub(crate) age: AtomicU64,
     /// Order of arrival among equals. Queue lock.
     pub(crate) sequence: AtomicU64,
     /// The async-task block, set before the task is first ready.
@@ -145,10 +145,10 @@ pub struct TaskRecord {
     pub(crate) state: TaskState,
     /// Nanoseconds of the present turn of a round-robin task. The hart that runs the task.
     pub(crate) turn_nanos: AtomicU64,
-    /// Nanoseconds run, polls, wakes, switches. The hart that runs (or wakes) the task.
+    /// Nanoseconds run, polls, polls that followed the one before without a wait, switches. The hart that runs the task.
     run_nanos: AtomicU64,
     polls: AtomicU64,
-    wakes: AtomicU64,
+    requeues: AtomicU64,
     switches: AtomicU64,
     id: u32,
     name: [AtomicU64; 2],
@@ -167,7 +167,7 @@ impl TaskRecord {
         let record = Self {
             fifo_link: FifoLink::new(),
             tree_link: RBTreeLink::new(),
-            virtual_runtime: AtomicU64::new(0),
+            age: AtomicU64::new(0),
             sequence: AtomicU64::new(0),
             header: AtomicPtr::new(std::ptr::null_mut()),
             policy: AtomicU64::new(Policy::of(options.class).bits()),
@@ -178,7 +178,7 @@ impl TaskRecord {
             turn_nanos: AtomicU64::new(0),
             run_nanos: AtomicU64::new(0),
             polls: AtomicU64::new(0),
-            wakes: AtomicU64::new(0),
+            requeues: AtomicU64::new(0),
             switches: AtomicU64::new(0),
             id,
             name: [AtomicU64::new(0), AtomicU64::new(0)],
@@ -222,7 +222,8 @@ impl TaskRecord {
 
     /// The hart where the task is ready, runs, or ran last.
     pub fn hart(&self) -> HartId {
-        HartId::new(usize::from(self.home.load(Relaxed)))
+        // Only numbers of harts are stored; the mask saves the check.
+        HartId::new(usize::from(self.home.load(Relaxed)) & (MAX_HARTS - 1))
     }
 
     /// What the task is doing.
@@ -236,10 +237,13 @@ impl TaskRecord {
 
     /// What the task has used so far; the present poll is not counted yet.
     pub fn accounting(&self) -> Accounting {
+        let polls = self.polls.load(Relaxed);
+        // A task that is in a queue or runs has been woken (or requeued) for a poll that is not counted yet.
+        let begun = u64::from(self.place.load(Relaxed) != Place::WAITING);
         Accounting {
             run_time: Duration::from_nanos(self.run_nanos.load(Relaxed)),
-            polls: self.polls.load(Relaxed),
-            wakes: self.wakes.load(Relaxed),
+            polls,
+            wakes: (polls + begun).saturating_sub(self.requeues.load(Relaxed)),
             switches: self.switches.load(Relaxed),
         }
     }
@@ -263,13 +267,18 @@ impl TaskRecord {
     }
 
     #[inline]
-    pub(crate) fn count_wake(&self) {
-        add(&self.wakes, 1);
+    pub(crate) fn count_requeue(&self) {
+        add(&self.requeues, 1);
     }
 
     #[inline]
     pub(crate) fn count_switch(&self) {
         add(&self.switches, 1);
+    }
+
+    #[inline]
+    pub(crate) fn polls(&self) -> u64 {
+        self.polls.load(Relaxed)
     }
 
     #[inline]
@@ -365,9 +374,10 @@ impl<F: Future> Future for TaskFuture<F> {
         // SAFETY: the record is in the block that is being polled.
         let record = unsafe { record.as_ref() };
         let executor = record.executor;
-        executor.begin_poll(record, context.waker());
+        // A poll begins and ends on one hart: a preempted stack stays where it is.
+        let hart = executor.begin_poll(record, context.waker());
         let result = future.poll(context);
-        executor.end_poll(record, result.is_ready());
+        executor.end_poll(hart, record, result.is_ready());
         result
     }
 }
@@ -386,15 +396,21 @@ where
         let header = runnable.into_raw();
         // SAFETY: the block is alive: its reference is in `header`, which goes into the queue with the record.
         let record = unsafe { &*record };
-        if record.header.load(Relaxed).is_null() {
-            record.header.store(header.as_ptr(), Relaxed);
-        }
+        debug_assert_eq!(record.header.load(Relaxed), header.as_ptr());
         record.executor.make_ready(record, info.woken_while_running);
     });
     let (runnable, task) = Builder::new()
         .metadata(record)
         .spawn(|record| TaskFuture { future, record: NonNull::from(record) }, schedule);
-    runnable.metadata().executor.registry.add(runnable.metadata());
+    let record = std::ptr::from_ref(runnable.metadata());
+    let header = runnable.into_raw();
+    // SAFETY: the block is alive; the pointer goes back and forth once.
+    let runnable = unsafe {
+        let record = &*record;
+        record.header.store(header.as_ptr(), Relaxed);
+        record.executor.registry.add(record);
+        Runnable::from_raw(header)
+    };
     (runnable, task.fallible())
 }
 

@@ -1,28 +1,15 @@
 //! What happened lately, per hart: a ring that only its hart writes and anybody may read.
 //!
-//! Recording is off until [`set_enabled`]; then an event costs one predicted branch, no more. A slot is claimed before it is
+//! Recording is off until [`crate::set_trace_enabled`]: till then an event costs one predicted branch. A slot is claimed before it is
 //! filled, so an interrupt that records in the middle of a record takes the next slot. A reader checks the slot's
 //! number before and after it copies and skips what was overwritten meanwhile.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use kernel_hal::Instant;
 
 /// How many events a ring remembers.
 pub const TRACE_CAPACITY: usize = 256;
-
-static ENABLED: AtomicBool = AtomicBool::new(false);
-
-/// Turns recording on or off on all harts.
-pub fn set_enabled(enabled: bool) {
-    ENABLED.store(enabled, Ordering::Relaxed);
-}
-
-/// Whether events are recorded.
-#[inline(always)]
-pub fn is_enabled() -> bool {
-    ENABLED.load(Ordering::Relaxed)
-}
 
 /// What an event tells. The numbers are part of the record's layout and never change their meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,16 +100,14 @@ impl TraceRing {
         Self { slots, written: AtomicU64::new(0) }
     }
 
-    /// Records an event. Only the ring's own hart calls this.
-    #[inline(always)]
+    /// Records an event that happens now.
+    #[cold]
     pub(crate) fn record(&self, kind: EventKind, task: u32, arguments: [u64; 2]) {
-        if is_enabled() {
-            self.record_enabled(Instant::now(), kind, task, arguments);
-        }
+        self.record_at(Instant::now(), kind, task, arguments);
     }
 
-    #[cold]
-    fn record_enabled(&self, time: Instant, kind: EventKind, task: u32, arguments: [u64; 2]) {
+    /// Records an event. Only the ring's own hart calls this.
+    fn record_at(&self, time: Instant, kind: EventKind, task: u32, arguments: [u64; 2]) {
         let index = self.written.fetch_add(1, Ordering::Relaxed);
         let slot = &self.slots[index as usize % TRACE_CAPACITY];
         slot.number.store(0, Ordering::Relaxed);
@@ -181,7 +166,7 @@ mod tests {
         let ring = Box::new(TraceRing::new());
         let total = TRACE_CAPACITY as u64 + 10;
         for number in 0..total {
-            ring.record_enabled(Instant::from_nanos(number), EventKind::Run, number as u32, [number, 2]);
+            ring.record_at(Instant::from_nanos(number), EventKind::Run, number as u32, [number, 2]);
         }
         let last = recent(&ring, 3);
         assert_eq!(last.iter().map(|record| record.arguments[0]).collect::<Vec<_>>(), [263, 264, 265]);
@@ -198,7 +183,7 @@ mod tests {
             scope.spawn(|| {
                 for number in 0..rounds {
                     let time = Instant::from_nanos(number);
-                    ring.record_enabled(time, EventKind::Wake, number as u32, [number, number]);
+                    ring.record_at(time, EventKind::Wake, number as u32, [number, number]);
                 }
             });
             for _ in 0..20 {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use executor::simulator::{Simulator, consume};
-use executor::trace_ring::{self, EventKind};
+use executor::trace_ring::EventKind;
 use executor::{Class, TaskName, TaskOptions, spawn, yield_now};
 use kernel_hal::{HartId, Instant, preemption};
 use ksync::{AsyncMutex, WaitQueue};
@@ -320,11 +320,11 @@ fn the_watchdog_reports_a_long_poll_once_and_spares_who_makes_progress() {
 #[test]
 fn the_trace_tells_the_story_of_a_task() {
     let mut simulator = Simulator::new(1, 0);
-    trace_ring::set_enabled(true);
+    executor::set_trace_enabled(true);
     let handle = spawn(TaskOptions::new("traced"), async { executor::sleep(MILLISECOND).await });
     let id = handle.task().record().id();
     simulator.run_until_idle();
-    trace_ring::set_enabled(false);
+    executor::set_trace_enabled(false);
     let mut kinds = Vec::new();
     executor::for_each_event(HartId::BOOT, 100, |record| {
         if record.task == id {

@@ -1,4 +1,4 @@
-//! The spin lock: masks interrupts, raises the preempt count, spins.
+//! The spin lock: masks interrupts (so nothing preempts its holder), spins.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -6,15 +6,17 @@ use std::marker::PhantomData;
 use lock_api::RawMutex;
 
 use crate::rank::Rank;
-use crate::shim::atomic::{AtomicBool, Ordering};
+use crate::shim::atomic::{AtomicU32, Ordering};
 use crate::shim::spin_hint;
 
 #[cfg(not(loom))]
-use kernel_hal::{interrupt, preemption};
+use kernel_hal::interrupt;
+#[cfg(all(debug_assertions, not(loom)))]
+use kernel_hal::preemption;
 
 /// Data that harts and interrupt handlers share, for a few instructions at a time.
 ///
-/// While the guard lives interrupts are masked and the preempt count is raised on this hart; when it is dropped the
+/// While the guard lives interrupts are masked on this hart, so nothing preempts its holder; when it is dropped the
 /// interrupt state is what it was before. A hart that spins goes on answering TLB flushes and the halt request.
 ///
 /// The guard must not live across an `.await`: the task would hold the lock while others run, and would release it
@@ -134,7 +136,8 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for SpinLock<T> {
 
 /// The lock without its data, as lock_api wants it.
 pub struct RawSpinLock {
-    locked: AtomicBool,
+    /// 0 or 1; a whole word, since the machine swaps bytes only with effort.
+    locked: AtomicU32,
     #[cfg(all(debug_assertions, not(loom)))]
     rank: Rank,
 }
@@ -156,6 +159,9 @@ impl RawGuard {
         #[cfg(not(loom))]
         {
             let saved = interrupt::disable_and_save();
+            // Masked interrupts already keep this hart from preempting; the count lets debug builds find a guard that
+            // was forgotten.
+            #[cfg(debug_assertions)]
             preemption::raise();
             Self { saved, not_send: PhantomData }
         }
@@ -167,6 +173,7 @@ impl RawGuard {
     fn leave(self) {
         #[cfg(not(loom))]
         {
+            #[cfg(debug_assertions)]
             preemption::lower();
             interrupt::restore(self.saved);
         }
@@ -180,7 +187,7 @@ impl RawSpinLock {
             #[cfg(not(all(debug_assertions, not(loom))))]
             let _ = rank;
             Self {
-                locked: AtomicBool::new(false),
+                locked: AtomicU32::new(0),
                 #[cfg(all(debug_assertions, not(loom)))]
                 rank,
             }
@@ -189,13 +196,13 @@ impl RawSpinLock {
 
     #[inline]
     fn try_acquire(&self) -> bool {
-        !self.locked.swap(true, Ordering::Acquire)
+        self.locked.swap(1, Ordering::Acquire) == 0
     }
 
     #[cold]
     fn spin(&self) {
         loop {
-            while self.locked.load(Ordering::Relaxed) {
+            while self.locked.load(Ordering::Relaxed) != 0 {
                 #[cfg(not(loom))]
                 interrupt::serve_while_spinning();
                 spin_hint();
@@ -247,14 +254,14 @@ unsafe impl RawMutex for RawSpinLock {
 
     #[inline]
     unsafe fn unlock(&self, guard: RawGuard) {
-        self.locked.store(false, Ordering::Release);
+        self.locked.store(0, Ordering::Release);
         #[cfg(all(debug_assertions, not(loom)))]
         crate::rank::released(self.rank);
         guard.leave();
     }
 
     fn is_locked(&self) -> bool {
-        self.locked.load(Ordering::Relaxed)
+        self.locked.load(Ordering::Relaxed) != 0
     }
 }
 
@@ -275,6 +282,7 @@ mod tests {
         {
             let _outer = lock.lock();
             assert!(!interrupt::are_enabled());
+            #[cfg(debug_assertions)]
             assert_eq!(preemption::count(), 1);
             assert!(lock.try_lock().is_none());
             let inner = SpinLock::new(Rank::INODE, ());
@@ -282,6 +290,7 @@ mod tests {
             assert!(!interrupt::are_enabled(), "the inner guard must leave interrupts masked");
         }
         assert!(interrupt::are_enabled());
+        #[cfg(debug_assertions)]
         assert_eq!(preemption::count(), 0);
         interrupt::disable();
     }

@@ -1,12 +1,15 @@
 //! Finding the devices and connecting them: the console, disks, entropy, the clock on the wall.
 
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use executor::TaskOptions;
 use kernel_hal::machine_description::MachineDescription;
 use kernel_hal::{HartId, machine};
+use ksync::Once;
 use linux_object::{clock, console, random};
+use zcore_drivers::block::BlockDevice;
 use zcore_drivers::entropy::EntropySource;
 use zcore_drivers::probe::{self, Named, mmio_slots};
 use zcore_drivers::real_time_clock::Goldfish;
@@ -18,6 +21,13 @@ use crate::{command_line, interrupts};
 const ENTROPY_BYTES: usize = 64;
 /// What programs call the UART.
 const UART_NAME: &str = "ttyS0";
+
+static DISKS: Once<Vec<Named<dyn BlockDevice>>> = Once::new();
+
+/// The disks, in the order of their names.
+pub fn disks() -> &'static [Named<dyn BlockDevice>] {
+    DISKS.get().map_or(&[], Vec::as_slice)
+}
 
 fn enable_line(line: u32) {
     machine::enable_interrupt_line(line, HartId::BOOT);
@@ -39,6 +49,7 @@ pub fn probe(description: &MachineDescription<'_>) {
     for source in found.entropy {
         executor::spawn(TaskOptions::new("entropy"), seed_from(source)).detach();
     }
+    DISKS.call_once(|| found.disks);
 }
 
 async fn seed_from(source: Arc<dyn EntropySource>) {

@@ -1,6 +1,7 @@
 //! What runs when an interrupt arrives.
 
 use kernel_hal::interrupt::{self, Handlers};
+use kernel_object::address_space::AddressSpace;
 use zcore_drivers::InterruptRegistry;
 
 use crate::diagnostics::halt;
@@ -12,8 +13,8 @@ pub static LINES: InterruptRegistry = InterruptRegistry::new();
 static HANDLERS: Handlers = Handlers {
     timer: executor::on_timer,
     reschedule,
-    external: |line| executor::in_interrupt(|| LINES.dispatch(line)),
-    preemption_point: executor::preemption_point,
+    external: dispatch,
+    preemption_point,
     halt: halt::on_request,
 };
 
@@ -21,6 +22,23 @@ static HANDLERS: Handlers = Handlers {
 fn reschedule() {
     kernel_log::wake_readers();
     executor::on_reschedule();
+}
+
+/// A device raised this line.
+pub fn dispatch(line: u32) {
+    executor::in_interrupt(|| LINES.dispatch(line));
+}
+
+/// An interrupt is about to return to kernel code. If others run first, they may run in other address spaces.
+pub fn preemption_point() {
+    if !executor::wants_preemption() {
+        return;
+    }
+    let space = AddressSpace::active();
+    executor::preemption_point();
+    if let Some(space) = space {
+        space.activate();
+    }
 }
 
 /// Registers the handlers. Interrupts are masked until the executor runs.

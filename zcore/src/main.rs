@@ -11,6 +11,7 @@ mod devices;
 mod diagnostics;
 mod interrupts;
 mod kernel_log;
+mod kernel_test;
 mod panic;
 mod symbols;
 mod user_space;
@@ -18,19 +19,22 @@ mod user_space;
 use kernel_hal::command_line::CommandLine;
 use kernel_hal::device_tree::DeviceTree;
 use kernel_hal::machine_description::MachineDescription;
-use kernel_hal::{PhysAddr, machine};
+use kernel_hal::{Instant, PhysAddr, machine};
 use kernel_object::heap::KernelHeap;
 use ksync::Once;
 
 #[global_allocator]
 static HEAP: KernelHeap = KernelHeap::new();
 
+/// When the kernel was entered.
+static ENTRY: Once<Instant> = Once::new();
 static DESCRIPTION: Once<MachineDescription<'static>> = Once::new();
 
 /// The first function: one hart runs, on the boot stack, in early page tables, with interrupts masked.
 #[unsafe(no_mangle)]
 extern "C" fn kernel_main(hardware_hart: usize, device_tree: usize) -> ! {
     machine::begin(hardware_hart);
+    ENTRY.call_once(Instant::now);
     kernel_log::install();
     let (tree, description) = read_device_tree(PhysAddr::new(device_tree));
     let description = DESCRIPTION.call_once(|| description);
@@ -68,7 +72,7 @@ extern "C" fn continue_on_own_stack() {
     interrupts::install();
     linux_object::random::add_entropy(description.chosen.random_seed);
     devices::probe(description);
-    if !diagnostics::start_panic_test(&command_line()) {
+    if !diagnostics::start_panic_test(&command_line()) && !kernel_test::start(&command_line()) {
         user_space::start();
     }
     let started =

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use executor::TaskOptions;
 use kernel_hal::command_line::{CommandLine, ForInit};
-use kernel_hal::machine;
+use kernel_hal::{Instant, machine};
 use kernel_object::address_space::{AddressSpace, Layout, Limits};
 use linux_abi::Errno;
 use linux_abi::file::OpenFlags;
@@ -20,7 +20,7 @@ use linux_object::{clock, console, device_files as devices, kernel_messages, pro
 use rcore_fs::initramfs;
 use rcore_fs::tmpfs::{Tmpfs, TmpfsOptions};
 
-use crate::{command_line, machine_description};
+use crate::{ENTRY, command_line, machine_description};
 
 const MEMORY_DEVICES: u32 = 1;
 const NULL: u32 = 3;
@@ -134,7 +134,9 @@ async fn run_first_program() -> Result<(), Failure> {
         };
         match execute(&thread, &resources, request).await {
             Ok(program) => {
-                log::info!("first program: {named}");
+                let entry = ENTRY.get().copied().unwrap_or_default();
+                let micros = Instant::now().since(entry).as_micros();
+                log::info!("first program: {named}, {micros} us after the kernel's entry");
                 start_first_thread(thread, program);
                 return Ok(());
             }

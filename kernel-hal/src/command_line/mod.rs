@@ -42,6 +42,7 @@ const KNOWN_KEYS: &[&str] = &[
     "panic_test",
     "trace",
     "watchdog",
+    "kbench",
 ];
 
 /// A command line.

@@ -36,10 +36,9 @@ pub fn off(status: u8) -> ! {
             core::hint::spin_loop();
         }
     }
-    let reason = sbi_rt::SystemFailure;
     match status {
         0 => sbi_rt::system_reset(sbi_rt::Shutdown, sbi_rt::NoReason),
-        _ => sbi_rt::system_reset(sbi_rt::Shutdown, reason),
+        _ => sbi_rt::system_reset(sbi_rt::Shutdown, sbi_rt::SystemFailure),
     };
     stop_hart()
 }

@@ -10,7 +10,7 @@ use core::ops::Range;
 
 use kernel_hal::{PAGE_SIZE, VirtAddr};
 
-use super::area::{Area, Backing};
+use super::area::{Area, Backing, OnFork};
 use crate::OutOfMemory;
 use crate::paged_object::Mapper;
 
@@ -113,6 +113,20 @@ impl AreaMap {
         self.register(&area);
         self.account(&(start..area.end), area.is_data(), true);
         self.areas.insert(start, area);
+    }
+
+    /// Puts copies of all areas of another map, but those that a fork omits, in this empty one.
+    pub(super) fn copy_from(&mut self, other: &Self) {
+        debug_assert!(self.areas.is_empty());
+        if other.areas.values().any(|area| area.on_fork == OnFork::Omit) {
+            let kept = other.areas.iter().filter(|(_, area)| area.on_fork != OnFork::Omit);
+            kept.for_each(|(start, area)| self.insert(*start, area.clone()));
+            return;
+        }
+        self.areas = other.areas.clone();
+        self.pages = other.pages;
+        self.data_pages = other.data_pages;
+        self.areas.values().for_each(|area| self.register(area));
     }
 
     /// Makes sure that no area reaches over `at`.

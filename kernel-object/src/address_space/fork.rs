@@ -41,9 +41,9 @@ impl Inner {
     fn copy_to(&mut self, child: &mut Self, gather: &mut Gather) -> Result<(), OutOfMemory> {
         child.break_start = self.break_start;
         child.break_end = self.break_end;
-        for (start, area) in self.areas.iter().filter(|(_, area)| area.on_fork != OnFork::Omit) {
-            // The child is registered with the object before any entry is copied: see the reverse map.
-            child.areas.insert(start, area.clone());
+        // The child is registered with the objects before any entry is copied: see the reverse map.
+        child.areas.copy_from(&self.areas);
+        for (start, area) in self.areas.iter() {
             if !area.shared && area.on_fork == OnFork::Inherit {
                 let copied = copy_pages(&mut self.tables, &mut child.tables, start, area, gather)?;
                 child.note_resident(copied);

@@ -236,14 +236,18 @@ impl Inner {
         let start = self.place(placement, len)?;
         let range = start..start + len;
         area.end = range.end;
-        // What a fixed mapping replaces does not count any more.
-        let replaced: usize = self
-            .areas
-            .overlapping(&range)
-            .map(|(at, old)| (old.end.min(range.end) - at.max(range.start)) / PAGE_SIZE)
-            .sum();
-        self.check_limits(len / PAGE_SIZE, replaced, area.is_data())?;
-        self.remove(&range, gather, translation)?;
+        if matches!(placement, Placement::Fixed(_)) {
+            // What a fixed mapping replaces does not count any more.
+            let replaced: usize = self
+                .areas
+                .overlapping(&range)
+                .map(|(at, old)| (old.end.min(range.end) - at.max(range.start)) / PAGE_SIZE)
+                .sum();
+            self.check_limits(len / PAGE_SIZE, replaced, area.is_data())?;
+            self.remove(&range, gather, translation)?;
+        } else {
+            self.check_limits(len / PAGE_SIZE, 0, area.is_data())?;
+        }
         self.areas.insert(start, area);
         self.areas.merge_around(&range);
         Ok(start)

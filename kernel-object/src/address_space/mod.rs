@@ -40,7 +40,7 @@ use kernel_hal::{HartMask, PAGE_SIZE, PhysAddr, USER_END, VirtAddr, interrupt, p
 use ksync::{Rank, SpinLock};
 
 use crate::frame::{OutOfMemory, check_headroom};
-use crate::page_table::PageTable;
+use crate::page_table::{PageTable, Subtree};
 use crate::paged_object::{Mapper, PagedObject};
 use area_map::AreaMap;
 use gather::Gather;
@@ -193,6 +193,12 @@ impl AddressSpace {
         drop(previous);
     }
 
+    /// The address space that is in force on this hart. Who interrupts kernel code to run something else holds it and
+    /// activates it again: the interrupted code may be in the middle of a copy.
+    pub fn active() -> Option<Arc<Self>> {
+        current::get()
+    }
+
     /// Puts the kernel's own tables in force on this hart, so that it no longer keeps an address space alive.
     pub fn deactivate() {
         let saved = interrupt::disable_and_save();
@@ -210,17 +216,24 @@ impl AddressSpace {
     /// Unmaps everything. The last thread of a process calls it when it ends: the pages are free at once, even if a
     /// hart still has the (now empty) address space in force.
     pub fn clear(&self) {
-        let everything = VirtAddr::new(0)..VirtAddr::new(USER_END);
-        let mut gather = Gather::new();
-        let areas = {
-            let mut inner = self.inner.lock();
-            let empty = AreaMap::new(self.number, self.this.clone());
-            let areas = core::mem::replace(&mut inner.areas, empty);
-            inner.unmap_pages(everything.clone(), &mut gather, &self.translation);
-            inner.free_empty_tables(everything, &mut gather, &self.translation);
-            areas
-        };
-        gather.finish(&self.translation);
+        let mut areas = AreaMap::new(self.number, self.this.clone());
+        core::mem::swap(&mut self.inner.lock().areas, &mut areas);
+        // A fault finds no area any more, so nothing comes after what is taken out here.
+        loop {
+            let mut subtrees: [Option<Subtree>; 8] = [const { None }; 8];
+            let is_all = {
+                let mut inner = self.inner.lock();
+                inner.resident = 0;
+                inner.tables.take_subtrees(&mut subtrees)
+            };
+            if subtrees[0].is_some() {
+                self.translation.flush_everything();
+            }
+            drop(subtrees);
+            if is_all {
+                break;
+            }
+        }
         drop(areas);
     }
 }
@@ -318,6 +331,13 @@ mod current {
     pub(super) fn replace(new: Option<Arc<AddressSpace>>) -> Option<Arc<AddressSpace>> {
         CURRENT.masked().replace(new)
     }
+
+    pub(super) fn get() -> Option<Arc<AddressSpace>> {
+        let slot = CURRENT.masked();
+        let space = slot.take();
+        slot.set(space.clone());
+        space
+    }
 }
 
 /// On the host several threads may be the same hart, so the slot belongs to the thread.
@@ -334,6 +354,15 @@ mod current {
     pub(super) fn replace(new: Option<Arc<AddressSpace>>) -> Option<Arc<AddressSpace>> {
         // A thread that ends has no slot any more.
         CURRENT.try_with(|slot| slot.replace(new)).unwrap_or(None)
+    }
+
+    pub(super) fn get() -> Option<Arc<AddressSpace>> {
+        let get = |slot: &Cell<Option<Arc<AddressSpace>>>| {
+            let space = slot.take();
+            slot.set(space.clone());
+            space
+        };
+        CURRENT.try_with(get).unwrap_or(None)
     }
 }
 

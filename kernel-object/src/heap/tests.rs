@@ -66,7 +66,7 @@ fn blocks_of_all_sizes_do_not_overlap_and_everything_comes_back() {
     let heap = KernelHeap::new();
     let mut blocks: Vec<Block> = Vec::new();
     let mut random = 12345u64;
-    for round in 0..if cfg!(miri) { 300 } else { 20_000 } {
+    for round in 0..if cfg!(miri) { 60 } else { 20_000 } {
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;

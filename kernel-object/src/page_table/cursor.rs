@@ -3,7 +3,7 @@
 use core::mem::ManuallyDrop;
 
 use kernel_hal::{
-    ENTRIES_PER_TABLE, PAGE_SIZE, PageFlags, PageTableEntry, PhysAddr, VirtAddr, index_at_level,
+    ENTRIES_PER_TABLE, LEVELS, PAGE_SIZE, PageFlags, PageTableEntry, PhysAddr, VirtAddr, index_at_level,
     page_size_at_level,
 };
 
@@ -11,18 +11,21 @@ use super::{PageTable, load, store};
 use crate::frame::{self, OutOfMemory, SharedFrame};
 
 const LEAF_SPAN: usize = page_size_at_level(1);
+/// In place of a table behind the end of user space: there is nothing for the rest of the addresses.
+const NO_TABLE: Result<PhysAddr, usize> = Err(LEVELS - 1);
 
 /// A page of user space, and the table that holds its entry if there is one.
 pub struct Cursor<'a> {
     tables: &'a mut PageTable,
     address: VirtAddr,
-    leaf: Option<PhysAddr>,
+    /// The table, or the level of the entry that should lead to it and is empty.
+    leaf: Result<PhysAddr, usize>,
 }
 
 impl<'a> Cursor<'a> {
     #[inline]
     pub(super) fn new(tables: &'a mut PageTable, address: VirtAddr) -> Self {
-        let leaf = if address.is_user() { tables.leaf_table(address) } else { None };
+        let leaf = if address.is_user() { tables.leaf_table(address) } else { NO_TABLE };
         Self { tables, address, leaf }
     }
 
@@ -41,8 +44,8 @@ impl<'a> Cursor<'a> {
         match self.leaf {
             // SAFETY: the table belongs to `tables`, which this cursor borrows; tables are only taken out by
             // `take_empty_tables`, which cannot run meanwhile.
-            Some(table) => unsafe { load(table, self.index()) },
-            None => PageTableEntry::EMPTY,
+            Ok(table) => unsafe { load(table, self.index()) },
+            Err(_) => PageTableEntry::EMPTY,
         }
     }
 
@@ -61,7 +64,7 @@ impl<'a> Cursor<'a> {
         let same_table = address.as_usize() / LEAF_SPAN == self.address.as_usize() / LEAF_SPAN;
         self.address = address;
         if !same_table {
-            self.leaf = if address.is_user() { self.tables.leaf_table(address) } else { None };
+            self.leaf = if address.is_user() { self.tables.leaf_table(address) } else { NO_TABLE };
         }
     }
 
@@ -75,10 +78,13 @@ impl<'a> Cursor<'a> {
     #[inline]
     pub fn find(&mut self, end: VirtAddr) -> Option<PageTableEntry> {
         while self.address < end {
-            let Some(table) = self.leaf else {
-                let next = (self.address.as_usize() & !(LEAF_SPAN - 1)) + LEAF_SPAN;
-                self.seek(VirtAddr::new(next));
-                continue;
+            let table = match self.leaf {
+                Ok(table) => table,
+                Err(level) => {
+                    let empty = page_size_at_level(level);
+                    self.seek(VirtAddr::new((self.address.as_usize() & !(empty - 1)) + empty));
+                    continue;
+                }
             };
             let mut index = self.index();
             let pages_left = (end - self.address).div_ceil(PAGE_SIZE);
@@ -101,22 +107,22 @@ impl<'a> Cursor<'a> {
     /// Makes the tables that an entry here needs.
     #[inline]
     pub fn prepare(&mut self) -> Result<(), OutOfMemory> {
-        if self.leaf.is_none() {
-            self.leaf = Some(self.tables.make_leaf_table(self.address)?);
+        if self.leaf.is_err() {
+            self.leaf = Ok(self.tables.make_leaf_table(self.address)?);
         }
         Ok(())
     }
 
     /// Whether an entry can be written here without making tables.
     pub const fn is_prepared(&self) -> bool {
-        self.leaf.is_some()
+        self.leaf.is_ok()
     }
 
     /// Maps `frame` here; [`Self::prepare`] must have succeeded on this table. Without VALID among the flags the
     /// page is parked. Returns what was mapped before, which must be flushed before it is dropped.
     #[inline]
     pub fn replace(&mut self, frame: SharedFrame, flags: PageFlags) -> Option<SharedFrame> {
-        let table = self.leaf.expect("the tables were not prepared");
+        let Ok(table) = self.leaf else { panic!("the tables were not prepared") };
         let old = self.entry();
         let entry = PageTableEntry::table(frame.into_address()).with_flags(flags);
         // SAFETY: as in `entry`, borrowed mutably; the new entry owns the frame that was let go, and the old entry's
@@ -135,7 +141,7 @@ impl<'a> Cursor<'a> {
     #[inline]
     pub fn set_flags(&mut self, flags: PageFlags) {
         let entry = self.entry();
-        if let Some(table) = self.leaf
+        if let Ok(table) = self.leaf
             && entry != PageTableEntry::EMPTY
         {
             // SAFETY: as in `entry`, borrowed mutably; the entry goes on owning the same frame.
@@ -148,7 +154,7 @@ impl<'a> Cursor<'a> {
     #[must_use]
     pub fn take(&mut self) -> Option<SharedFrame> {
         let old = self.entry();
-        let table = self.leaf?;
+        let table = self.leaf.ok()?;
         if old == PageTableEntry::EMPTY {
             return None;
         }

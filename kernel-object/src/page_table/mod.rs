@@ -79,7 +79,12 @@ impl PageTable {
             for index in USER_ROOT_ENTRIES..ENTRIES_PER_TABLE {
                 // SAFETY: the new root is nobody else's yet; the kernel's root is a table that is never freed, and
                 // what its upper half refers to is never freed either.
-                unsafe { store(root, index, load(kernel_root, index)) };
+                unsafe {
+                    let entry = load(kernel_root, index);
+                    if entry != PageTableEntry::EMPTY {
+                        store(root, index, entry);
+                    }
+                }
             }
         }
         Ok(Self { root })
@@ -94,8 +99,8 @@ impl PageTable {
     pub fn query(&self, address: VirtAddr) -> PageTableEntry {
         match self.leaf_table(address) {
             // SAFETY: the table was just found in these tables.
-            Some(table) => unsafe { load(table, index_at_level(address, 0)) },
-            None => PageTableEntry::EMPTY,
+            Ok(table) => unsafe { load(table, index_at_level(address, 0)) },
+            Err(_) => PageTableEntry::EMPTY,
         }
     }
 
@@ -105,25 +110,26 @@ impl PageTable {
         Cursor::new(self, address)
     }
 
-    /// The table of the last level for an address, if it exists.
+    /// The table of the last level for an address; if there is none, the level whose entry is empty.
     #[inline]
-    fn leaf_table(&self, address: VirtAddr) -> Option<PhysAddr> {
+    fn leaf_table(&self, address: VirtAddr) -> Result<PhysAddr, usize> {
         debug_assert!(address.is_user());
         let mut table = self.root;
         for level in (1..LEVELS).rev() {
             // SAFETY: the root and the tables that its entries refer to are in use by `self`.
             let entry = unsafe { load(table, index_at_level(address, level)) };
             if !entry.is_valid() {
-                return None;
+                return Err(level);
             }
             table = entry.frame();
         }
-        Some(table)
+        Ok(table)
     }
 
     /// As [`Self::leaf_table`], making what is missing. If memory runs out halfway a table may be left empty; it is
     /// found and freed like any other that became empty.
     fn make_leaf_table(&mut self, address: VirtAddr) -> Result<PhysAddr, OutOfMemory> {
+        assert!(address.is_user(), "the kernel's half is not ours to change");
         let mut table = self.root;
         for level in (1..LEVELS).rev() {
             let index = index_at_level(address, level);
@@ -185,10 +191,46 @@ impl PageTable {
         lost
     }
 
+    /// Takes as much out of the user half as `subtrees` has room for; whether that was all.
+    pub fn take_subtrees(&mut self, subtrees: &mut [Option<Subtree>]) -> bool {
+        let mut room = subtrees.iter_mut();
+        // SAFETY: the root's counter is ours.
+        let mut left = unsafe { frame::change_count(self.root, 0) };
+        for index in 0..USER_ROOT_ENTRIES {
+            if left == 0 {
+                break;
+            }
+            // SAFETY: the root is in use by `self`.
+            let entry = unsafe { load(self.root, index) };
+            if entry == PageTableEntry::EMPTY {
+                continue;
+            }
+            let Some(place) = room.next() else { return false };
+            // SAFETY: as above, borrowed mutably; the ownership of the table goes from the entry to the result.
+            unsafe {
+                store(self.root, index, PageTableEntry::EMPTY);
+                left = frame::change_count(self.root, -1);
+            }
+            *place = Some(Subtree(entry.frame()));
+        }
+        true
+    }
+
     /// Takes out the tables in a range that have no entry left. `gather` gets them, to flush the whole address space
     /// (a flush by page does not reach what a hart remembers of tables) and only then to drop them.
     pub fn take_empty_tables(&mut self, range: Range<VirtAddr>, mut gather: impl FnMut(Frame)) {
         let _ = sweep(self.root, LEVELS - 1, range, &mut gather);
+    }
+}
+
+/// Tables and pages that were taken out of a [`PageTable`] together. Every hart must forget the address space before
+/// they are dropped.
+pub struct Subtree(PhysAddr);
+
+impl Drop for Subtree {
+    fn drop(&mut self) {
+        // SAFETY: the entry that led here was cleared, and by the type's rule no hart remembers it.
+        unsafe { free_tables(self.0, LEVELS - 2, 0..ENTRIES_PER_TABLE) };
     }
 }
 

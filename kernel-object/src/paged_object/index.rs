@@ -5,6 +5,7 @@
 //! room is the only step that can fail; everything after it works on the slot that was made.
 
 use core::num::NonZeroU32;
+use core::ops::Range;
 
 use crate::OutOfMemory;
 use crate::fallible::TryBox;
@@ -208,7 +209,56 @@ impl Tree {
     }
 }
 
+impl Tree {
+    /// Shows the pages of a range (relative to this tree) in order, with whether they are dirty.
+    fn for_each(
+        &mut self,
+        range: Range<u64>,
+        height: u32,
+        base: u64,
+        act: &mut impl FnMut(u64, &mut Slot, bool),
+    ) {
+        let span = capacity(height - 1);
+        let end = range.end.min(capacity(height));
+        let mut from = range.start;
+        while from < end {
+            let at = position(from, height);
+            let next = (at as u64 + 1) * span;
+            match self {
+                Self::Leaf(node) => {
+                    let dirty = node.dirty & 1 << at != 0;
+                    if let Some(slot) = &mut node.slots[at] {
+                        act(base + from, slot, dirty);
+                    }
+                }
+                Self::Inner(node) => {
+                    if let Some(child) = &mut node.slots[at] {
+                        let start = at as u64 * span;
+                        child.for_each(from - start..end - start, height - 1, base + start, act);
+                    }
+                }
+            }
+            from = next;
+        }
+    }
+}
+
 impl PageIndex {
+    /// Shows the pages of a range in order, with whether they are dirty: one way down for all of them. For short
+    /// ranges, because empty places are visited too.
+    pub(super) fn for_each(&mut self, range: Range<u64>, mut act: impl FnMut(u64, &mut Slot, bool)) {
+        match &mut self.tree {
+            Some(tree) => tree.for_each(range, self.height, 0, &mut act),
+            None => {
+                if let Some(slot) = &mut self.single
+                    && range.contains(&0)
+                {
+                    act(0, slot, self.single_is_dirty);
+                }
+            }
+        }
+    }
+
     /// How many pages there are.
     pub(super) fn len(&self) -> usize {
         self.count
@@ -374,6 +424,11 @@ mod tests {
                     assert_eq!(index.next_dirty(at), dirty);
                     assert_eq!(index.get(at).is_some(), model.contains_key(&at));
                     assert_eq!(index.is_dirty(at), model.get(&at) == Some(&true));
+                    let mut seen = Vec::new();
+                    index.for_each(at..at + 150, |at, _, dirty| seen.push((at, dirty)));
+                    let expected: Vec<_> =
+                        model.range(at..at + 150).map(|(at, dirty)| (*at, *dirty)).collect();
+                    assert_eq!(seen, expected);
                 }
             }
             assert_eq!(index.len(), model.len());

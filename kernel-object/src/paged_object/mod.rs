@@ -189,22 +189,15 @@ impl PagedObject {
         Lookup::Present { frame, writable }
     }
 
-    /// Shows every page of a range that is in memory, with whether it may be mapped writable.
+    /// Shows every page of a short range that is in memory, with whether it may be mapped writable.
     pub(crate) fn for_each_present(&self, range: Range<u64>, mut act: impl FnMut(u64, &SharedFrame, bool)) {
         let mut state = self.state.lock();
-        let end = range.end.min(pages_for(state.size));
-        let mut at = range.start;
-        while let Some(index) = state.pages.next(at)
-            && index < end
-        {
-            let writable = self.pager.is_none() || state.pages.is_dirty(index);
-            if let Some(slot) = state.pages.get(index)
-                && let Some(frame) = &slot.frame
-            {
-                act(index, frame, writable);
+        let range = range.start..range.end.min(pages_for(state.size));
+        state.pages.for_each(range, |index, slot, dirty| {
+            if let Some(frame) = &slot.frame {
+                act(index, frame, self.pager.is_none() || dirty);
             }
-            at = index + 1;
-        }
+        });
     }
 
     /// Puts a frame in as a page, in place of what was there: for content that the kernel makes itself, before

@@ -20,7 +20,7 @@ const DEFAULT_WATCHDOG_MILLISECONDS: u64 = 1000;
 pub fn configure(command_line: &CommandLine<'_>) {
     panic::set_reboot_delay(valid(command_line.panic_seconds()).unwrap_or(i32::MIN));
     // Off by default: an event costs some thirty instructions, a tenth of a wake and switch.
-    executor::trace_ring::set_enabled(valid(command_line.switch("trace")).unwrap_or(false));
+    executor::set_trace_enabled(valid(command_line.switch("trace")).unwrap_or(false));
     let budget = valid(command_line.parsed("watchdog")).unwrap_or(DEFAULT_WATCHDOG_MILLISECONDS);
     if budget != 0 {
         watchdog::start(Duration::from_millis(budget));

@@ -1,6 +1,6 @@
 //! The parts of the panic report. None takes a lock: what is locked is left out and said to be.
 
-use executor::{Activity, Class, TaskRecord, trace_ring};
+use executor::{Activity, Class, TaskRecord};
 use kernel_hal::{HartId, Instant};
 use kernel_object::frame::{self, FrameKind};
 
@@ -52,7 +52,7 @@ pub fn hart(hart: HartId) {
 }
 
 fn events() {
-    if !trace_ring::is_enabled() {
+    if !executor::is_trace_enabled() {
         return say!("no events (trace=on records them)");
     }
     for hart in HartId::online().iter() {
