@@ -153,7 +153,7 @@ POWER_OFF = "rdinit=/bin/busybox -- poweroff -f"
 CASES += [
     Case("log-info", POWER_OFF, loud=True, expect=(r"zcore: zCore Async",), forbid=(r"\] virtio_drivers: ",), **LOUD),
     Case("log-quiet", POWER_OFF, forbid=(r"^\[ *\d+\.\d+\] zcore: ",), **LOUD),
-    Case("log-module", f"log=warn,linux-syscall=info {POWER_OFF}", loud=True, expect=(r"\] linux_syscall: power off",),
+    Case("log-module", f"log=warn,linux-syscall=info {POWER_OFF}", loud=True, expect=(r"\] linux_syscall: the first process ends the machine",),
          forbid=(r"\] zcore: ",), **LOUD),
     Case("log-trace", f"log=trace {POWER_OFF}", loud=True, expect=(r"\] zcore: ", r"\] virtio_drivers: "), **LOUD),
     Case("log-one-module", f"log=off,virtio-drivers=trace {POWER_OFF}", loud=True, expect=(r"\] virtio_drivers: ",),

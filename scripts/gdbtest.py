@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs the debugger's commands (scripts/gdb) on a kernel in a known state, and checks what they say.
 
-A shell waits for the console and its child for a timer; as soon as the shell has said so, gdb attaches.
+A shell waits for the console, a child of it for a timer, and three children keep two harts busy; as soon as the shell has said so, gdb attaches.
 """
 
 import re
@@ -18,13 +18,14 @@ from environment import Failure, main
 BOOT_SECONDS = 60
 GDB_SECONDS = 120
 READY = "debugger: ready"
-APPEND = f'trace=on rdinit=/bin/busybox -- sh -c "sleep 1000 & echo {READY}; read x"'
+APPEND = (f'trace=on rdinit=/bin/busybox -- sh -c "for n in 1 2 3; do while :; do :; done & done; sleep 1000 & '
+          f'echo {READY}; read x"')
 
 # What each command must say: regular expressions, each for (part of) a line.
 COMMANDS = {
     "zcore-harts": (r"^hart 0: (kernel|user|firmware)", r"^hart 1: "),
     "zcore-tasks": (r"^ +\d+ console input +waiting +nice 0", r"^ +\d+ user +\w+ +nice 0"),
-    "zcore-run-queues": (r"^hart 0: runs ", r"^hart 1: runs "),
+    "zcore-run-queues": (r"^hart 0: runs ", r"^hart 1: runs ", r"^  fair +\d+ user +ready"),
     "zcore-timers": (r"^hart 0: alarm", r"\(\+99\d\.\d+ s\) +\d+ user"),
     "zcore-wait-queues": (r"^console \(0x\w+\), 1 waiting\n +\w+ +\d+ user", r"^uart input .*\n +waiter +\d+ console input"),
     "zcore-trace 4": (r"^hart 0:\n +\d+\.\d+ \w+ +task \d+",),

@@ -1,4 +1,4 @@
-//! How often the alarm goes off. One test: recording is a switch of the whole process.
+//! How often the alarm goes off.
 #![cfg(not(loom))]
 
 use std::time::Duration;
@@ -23,15 +23,16 @@ fn alarms_during_a_long_poll(simulator: &mut Simulator, length: Duration) -> usi
 
 #[test]
 fn a_long_poll_is_not_drowned_in_alarms() {
-    trace_ring::set_enabled(true);
     {
         let mut simulator = Simulator::new(1, 0);
+        executor::set_trace_enabled(true);
         executor::set_watchdog(10 * MILLISECOND, |_, _, _| {});
         let alarms = alarms_during_a_long_poll(&mut simulator, 50 * MILLISECOND);
         assert!((2..=5).contains(&alarms), "{alarms} alarms beyond the watchdog's budget");
     }
     {
         let mut simulator = Simulator::new(1, 0);
+        executor::set_trace_enabled(true);
         spawn(TaskOptions::new("background").class(Class::Idle), async { consume(MILLISECOND) }).detach();
         let alarms = alarms_during_a_long_poll(&mut simulator, 60 * MILLISECOND);
         assert!((1..=25).contains(&alarms), "{alarms} alarms beside a ready idle task");

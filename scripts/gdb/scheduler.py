@@ -96,7 +96,7 @@ class RunQueues(gdb.Command):
 
     def ready(self, hart):
         """Ready tasks: levels from the most urgent, then the fair class, then the idle class."""
-        queue, kind = kernel.member(HART, "queue.data.value")
+        queue, kind = kernel.member(HART, "lists.data.value")
         queue, kind = hart + queue, str(kind)
         levels, level_kind = kernel.member(kind, "levels")
         count = level_kind.range()[1] + 1
@@ -169,16 +169,18 @@ class Trace(gdb.Command):
 
     def invoke(self, argument, from_tty):
         most = int(argument) if argument else 16
-        for number, hart in Harts():
+        executor, kind = kernel.static("executor::executor::EXECUTOR")
+        traces, array = kernel.member(kind, "traces")
+        for number, _ in Harts():
             print(f"hart {number}:")
-            for time, kind, task, first, second in self.events(hart, most):
+            ring = executor + traces + number * array.target().sizeof
+            for time, kind, task, first, second in self.events(ring, most):
                 name = self.KINDS[kind] if kind < len(self.KINDS) else "custom" if kind == self.CUSTOM else str(kind)
                 print(f"  {time / 1e9:12.6f} {name:10} task {task} ({first}, {second})")
 
     @staticmethod
-    def events(hart, most):
+    def events(ring, most):
         """Time, kind, task and arguments of the last events, oldest first."""
-        ring = hart + offset(HART, "trace")
         slots, array = kernel.member("executor::trace_ring::TraceRing", "slots")
         slot_kind = "executor::trace_ring::Slot"
         size, capacity = array.target().sizeof, array.range()[1] + 1
