@@ -40,15 +40,15 @@ def options(kind):
     """The fields of qemu.Machine that attach a disk, as pairs.
 
     plain: can only be read; scratch: what is written is thrown away; slow: the same, 400 requests a
-    second; failing: QEMU fails reads of BAD_BLOCKS.
+    second; failing: QEMU fails reads of BAD_BLOCKS, each request by itself.
     """
     if kind in DRIVES:
         return (("drives", [f"{image()},{DRIVES[kind]}"]),)
     if kind != "failing":
         raise Failure(f"no such kind of disk: {kind}")
-    rules = [f"inject-error.{number}.event=read_aio,inject-error.{number}.errno=5,"
-             f"inject-error.{number}.sector={block * BLOCK_SECTORS + sector}"
+    rules = [f"file.inject-error.{number}.event=read_aio,file.inject-error.{number}.errno=5,"
+             f"file.inject-error.{number}.sector={block * BLOCK_SECTORS + sector}"
              for number, (block, sector) in enumerate(itertools.product(BAD_BLOCKS, range(BLOCK_SECTORS)))]
-    drive = (f"driver=blkdebug,image.driver=file,image.filename={image()},read-only=on,if=none,id=failing,"
-             + ",".join(rules))
-    return (("extra", ["-drive", drive, "-device", "virtio-blk-device,drive=failing"]),)
+    drive = ("if=none,id=failing,read-only=on,driver=raw,file.driver=blkdebug,file.image.driver=file,"
+             f"file.image.filename={image()}," + ",".join(rules))
+    return (("extra", ["-drive", drive, "-device", "virtio-blk-device,drive=failing,request-merging=off"]),)

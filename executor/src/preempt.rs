@@ -102,7 +102,14 @@ impl Executor {
         hart.preemption_depth.store(depth, Relaxed);
         hart.floor.store(floor.0, Relaxed);
 
-        call_on_fresh_stack(run_urgent_tasks);
+        loop {
+            call_on_fresh_stack(run_urgent_tasks);
+            // An interrupt after the last look there could not preempt anything. From here on none is taken.
+            let throttled = self.is_throttled(hart, Instant::now());
+            if hart.summary.top() < floor || throttled {
+                break;
+            }
+        }
 
         hart.preemption_depth.store(depth - 1, Relaxed);
         hart.floor.store(outer_floor, Relaxed);

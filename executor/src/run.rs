@@ -1,7 +1,7 @@
 //! The run loop of a hart: take the most urgent task, poll it, repeat; steal; park.
 
 use std::ptr;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{Ordering, Ordering::Relaxed, compiler_fence};
 use std::task::Waker;
 
 use kernel_hal::{HartId, Instant, interrupt, preemption};
@@ -105,7 +105,18 @@ impl Executor {
         hart.current.store(ptr::from_ref(record).cast_mut(), Relaxed);
         hart.current_waker.store(ptr::from_ref(waker).cast_mut(), Relaxed);
         hart.made_progress.store(false, Relaxed);
+        // An interrupt between the choice of this task and here could not preempt it yet; one from here on can.
+        compiler_fence(Ordering::SeqCst);
+        if hart.need_resched.load(Relaxed) {
+            self.interrupt_this_hart();
+        }
         hart
+    }
+
+    /// What an interrupt that came too early would have done is done by another one.
+    #[cold]
+    fn interrupt_this_hart(&self) {
+        self.interrupt(HartId::current());
     }
 
     /// The poll is over; the task is not in a queue yet, whether it was woken meanwhile or not.

@@ -122,7 +122,11 @@ impl Executor {
         hart.slice_deadline.store(NEVER, Relaxed);
         let queue = hart.lock_queue();
         // SAFETY: the running task of this hart; it cannot end while we interrupt it.
-        let Some(record) = (unsafe { hart.current.load(Relaxed).as_ref() }) else { return };
+        let Some(record) = (unsafe { hart.current.load(Relaxed).as_ref() }) else {
+            // A task was chosen whose poll has not begun: it looks again itself, see `begin_poll`.
+            hart.need_resched.store(true, Relaxed);
+            return;
+        };
         let elapsed = now.nanos_since(hart.clock());
         let running = queue.running();
         let top = queue.top();

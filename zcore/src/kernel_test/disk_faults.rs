@@ -226,19 +226,17 @@ async fn slow_beside_others() {
         .collect();
     let beside = steps_in(WINDOW).await;
     stop.store(true, Ordering::Relaxed);
-    let mut run_time = Duration::ZERO;
+    let mut polls = 0;
     for reader in readers {
-        run_time += reader.task().record().accounting().run_time;
+        polls += reader.task().record().accounting().polls;
         assert!(reader.join().await.is_some());
     }
     let reads = reads.load(Ordering::Relaxed);
-    say!(
-        "{alone} steps alone, {beside} beside {reads} slow reads, which ran for {} us",
-        run_time.as_micros()
-    );
+    say!("{alone} steps alone, {beside} beside {reads} slow reads, {polls} polls of their readers");
     assert!(reads > 0);
     assert!(beside * 2 > alone, "a slow disk slows others down: {beside} steps instead of {alone}");
-    assert!(run_time * 5 < WINDOW, "readers that wait use the hart for {run_time:?}");
+    // One to submit, one when the disk answers, one when the answer is let through.
+    assert!(polls <= 4 * (reads + 8), "readers that wait are polled {polls} times for {reads} reads");
 }
 
 /// How many short steps of work a task gets done in this time.

@@ -89,7 +89,7 @@ async fn task_memory() {
     for handle in handles {
         handle.cancel().await;
     }
-    eventually("tasks are left", || executor::task_count() == tasks_before).await;
+    eventually("tasks are left", || executor::task_count() <= tasks_before).await;
     eventually("memory is left", || HEAP.bytes_in_use() <= before).await;
     say!("measured: {bytes}");
     assert!(bytes <= MOST_BYTES, "a task costs {bytes} bytes beyond its future");
