@@ -89,6 +89,7 @@ def steps():
     found = [
         Step("format", "lint", ["cargo", "fmt", "--all", "--check"]),
         Step("layers", "lint", ["scripts/check_layers.py"]),
+        Step("claims", "lint", ["scripts/check_docs.py"]),
         Step("shell-scripts", "lint", ["shellcheck", "-x", *shell]),
         Step("python-scripts", "lint", ["python3", "-W", "error", "-m", "py_compile", *python],
              {"PYTHONPYCACHEPREFIX": str(TARGET / "pycache")}),
