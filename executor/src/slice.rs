@@ -160,7 +160,8 @@ impl Executor {
         let begin = if over { now } else { hart.clock() };
         let mut look = self.next_look(hart, &queue, record, begin);
         if look <= now.as_nanos() {
-            // That moment has passed and nothing came of it: the next one counts from now.
+            // That moment has passed and nothing came of it: the next one counts from now, or the alarm would go off
+            // again at once, for ever.
             look = self.next_look(hart, &queue, record, now);
         }
         hart.slice_deadline.store(look.max(now.as_nanos() + SHORTEST_LOOK_NANOS), Relaxed);

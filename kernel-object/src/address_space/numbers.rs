@@ -144,7 +144,7 @@ mod tests {
     /// number on one hart, and no hart may run an address space under two numbers at a time.
     #[test]
     fn translations_of_two_spaces_never_share_a_number() {
-        const ROUNDS: usize = if cfg!(miri) { 300 } else { 20_000 };
+        const ROUNDS: usize = if cfg!(miri) { 100 } else { 20_000 };
         let numbers = Numbers::new(24);
         let contexts: Vec<AtomicU64> = (0..60).map(|_| AtomicU64::new(0)).collect();
         // What each hart may remember: number -> address space.

@@ -2,7 +2,8 @@
 
 use std::boxed::Box;
 use std::cell::Cell;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
+use std::vec::Vec;
 
 use kernel_hal::PAGE_SIZE;
 use kernel_hal::host::reserve_pages;
@@ -22,8 +23,16 @@ pub(crate) fn allocator() -> &'static FrameAllocator {
     PRIVATE.get().unwrap_or_else(|| SHARED.get_or_init(|| make(SHARED_PAGES)))
 }
 
+/// Keeps an allocator for the rest of the process, where a leak checker finds it.
+pub(super) fn keep(allocator: FrameAllocator) -> &'static FrameAllocator {
+    static KEPT: Mutex<Vec<&'static FrameAllocator>> = Mutex::new(Vec::new());
+    let allocator: &'static FrameAllocator = Box::leak(Box::new(allocator));
+    KEPT.lock().expect("nobody panics here").push(allocator);
+    allocator
+}
+
 fn make(pages: usize) -> &'static FrameAllocator {
-    let allocator = Box::leak(Box::new(FrameAllocator::new()));
+    let allocator = keep(FrameAllocator::new());
     let start = reserve_pages(pages);
     // SAFETY: the pages were set aside for this allocator alone.
     unsafe { allocator.init(&[start..start + pages * PAGE_SIZE]) };

@@ -47,7 +47,7 @@ fn content_goes_in_and_out_at_any_offset_and_length() {
     use_private(16);
     let frame = Frame::allocate_zeroed(FrameKind::Kernel).unwrap();
     let mut model = [0u8; PAGE_SIZE];
-    let edges = [0, 1, 3, 5, 7, 8, 9, 15, 64, 100];
+    let edges: &[usize] = if cfg!(miri) { &[0, 3, 8] } else { &[0, 1, 3, 5, 7, 8, 9, 15, 64, 100] };
     let mut round = 0u8;
     for offset in edges.iter().flat_map(|edge| [*edge, PAGE_SIZE - edge]) {
         for len in edges.iter().flat_map(|edge| [*edge, PAGE_SIZE - offset - edge.min(&(PAGE_SIZE - offset))])
@@ -155,7 +155,7 @@ fn contiguous_frames_can_be_made_of_cached_ones() {
 #[test]
 fn several_regions_with_a_hole_between_them() {
     let start = kernel_hal::host::reserve_pages(40);
-    let allocator = std::boxed::Box::leak(std::boxed::Box::new(FrameAllocator::new()));
+    let allocator = super::host::keep(FrameAllocator::new());
     let page = |number: usize| start + number * PAGE_SIZE;
     // SAFETY: the pages were reserved for this test. The second region's ends are not aligned.
     unsafe { allocator.init(&[page(30)..page(35), page(0) + 1..page(20) - 1, page(36)..page(36)]) };

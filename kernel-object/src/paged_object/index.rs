@@ -394,7 +394,7 @@ mod tests {
         let mut index = PageIndex::default();
         let mut model: BTreeMap<u64, bool> = BTreeMap::new();
         let mut random = 88172645463325252u64;
-        for _ in 0..if cfg!(miri) { 400 } else { 30_000 } {
+        for _ in 0..if cfg!(miri) { 60 } else { 30_000 } {
             random ^= random << 13;
             random ^= random >> 7;
             random ^= random << 17;

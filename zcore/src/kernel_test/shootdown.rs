@@ -55,7 +55,9 @@ async fn unmap() {
             let began = Instant::now();
             for round in 1..=ROUNDS {
                 map(&shared.space);
-                shared.space.try_copy_out(ADDRESS, &round.to_le_bytes()).expect("a copy");
+                // In one piece: a reader may look at any moment.
+                let before = shared.space.try_compare_exchange_u32(ADDRESS, 0, round);
+                assert!(matches!(before, Ok(0)), "a fresh page is not zero");
                 yield_now().await;
                 shared.space.unmap(ADDRESS, PAGE_SIZE).expect("it is mapped");
                 shared.round.store(round + 1, Ordering::Release);
