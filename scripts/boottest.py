@@ -141,6 +141,8 @@ CASES += [
     panic_case("run-queue-lock", r"a panic while a run queue is locked", r"spinner.*running", r"^memory:"),
     panic_case("two-harts", r"a panic on every hart", r"it panicked too .*a panic on every hart", r"^memory:", harts=4),
     panic_case("masked-hart", r"a panic beside a hart", r"does not answer", r"^memory:"),
+    dataclasses.replace(panic_case("plain", r"^kernel panic .*a panic on purpose", r"^memory:"), name="panic-on-hvc0",
+                        options=(("harts", 2), ("console", "hvc0"))),
     dataclasses.replace(panic_case("plain", r"a panic on purpose", r"^reboot in 1 seconds", append="panic=1",
                                    ending="reset"), name="panic-and-reboot"),
     panic_case("watchdog", r"watchdog: task \d+ \(panic-test\) has kept hart\d for \d{3} ms", r"panic_test::spin_for",

@@ -16,6 +16,7 @@ import argparse
 import dataclasses
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -88,6 +89,7 @@ def steps():
     found = [
         Step("format", "lint", ["cargo", "fmt", "--all", "--check"]),
         Step("layers", "lint", ["scripts/check_layers.py"]),
+        Step("claims", "lint", ["scripts/check_docs.py"]),
         Step("shell-scripts", "lint", ["shellcheck", "-x", *shell]),
         Step("python-scripts", "lint", ["python3", "-W", "error", "-m", "py_compile", *python],
              {"PYTHONPYCACHEPREFIX": str(TARGET / "pycache")}),
@@ -114,6 +116,8 @@ def steps():
             Step("build", "boot", ["scripts/build.py"], limit_seconds=900),
             Step("boot", "boot", ["scripts/boottest.py", "--harts", "1,2,4", "--kind", "cases"]),
             Step("boot-guest", "boot", ["scripts/boottest.py", "--harts", "1,2,4", "--kind", "guest"]),
+            Step("debugger", "boot", ["scripts/gdbtest.py"], limit_seconds=300,
+                 skip_because="" if shutil.which("gdb-multiarch") else "there is no gdb (scripts/setup.sh debug)"),
             Step("boot-kernel", "boot", ["scripts/boottest.py", "--harts", "1,2,4", "--kind", "kernel"]),
         ]
     return found

@@ -2,16 +2,20 @@
 
 Commands whose names begin with `zcore-`:
 
-    zcore-harts      where each hart is, with the kernel function it is in
-    zcore-symbol     the function at an address, from the table that the image carries
-    zcore-log        the console so far
+    zcore-harts        where each hart is, with the kernel function it is in
+    zcore-tasks        every task: state, class, hart, run time
+    zcore-run-queues   what runs and what is ready on each hart
+    zcore-timers       who sleeps until when
+    zcore-wait-queues  the queues on which tasks wait, with their waiters
+    zcore-trace        the last events of each hart's trace ring
+    zcore-log          the kernel's log
+    zcore-symbol       the function at an address, from the table that the image carries
 
-Further files of this folder that end in `.py` are loaded as well: a crate whose structures deserve a
-command (tasks, wait queues) has its own there.
+They read the kernel's memory by the debug information in target/zcore.elf and change nothing. Harts have to be stopped.
 """
 
 import bisect
-import glob
+import importlib
 import os
 import struct
 import sys
@@ -20,7 +24,7 @@ import gdb
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PROJECT = os.path.dirname(os.path.dirname(HERE))
-sys.path.insert(0, os.path.dirname(HERE))
+sys.path[:0] = [HERE, os.path.dirname(HERE)]
 
 import elf  # noqa: E402 - from the folder above, which is known only now
 
@@ -83,21 +87,11 @@ class Symbol(gdb.Command):
         print(SymbolTable().describe(address) or "outside of the kernel")
 
 
-class Log(gdb.Command):
-    """zcore-log: what is on the console so far."""
-
-    def __init__(self):
-        super().__init__("zcore-log", gdb.COMMAND_DATA)
-
-    def invoke(self, argument, from_tty):
-        with open(os.path.join(PROJECT, "target", "log", "debug-console.log"), errors="replace") as file:
-            print(file.read())
-
-
 Harts()
 Symbol()
-Log()
-for path in sorted(glob.glob(os.path.join(HERE, "*.py"))):
-    if os.path.basename(path) != "zcore.py":
-        gdb.execute(f"source {path}")
-print("zcore: help zcore-harts, zcore-symbol, zcore-log")
+# Expressions of the commands are Rust's, wherever the selected frame is.
+gdb.execute("set language rust")
+for module in ("scheduler", "waiting", "log"):
+    importlib.import_module(module)
+print("zcore: zcore-harts, zcore-tasks, zcore-run-queues, zcore-timers, zcore-wait-queues, zcore-trace, zcore-log, "
+      "zcore-symbol; `help` explains each")

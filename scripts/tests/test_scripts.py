@@ -10,6 +10,7 @@ import check_layers
 import count
 import demangle
 import elf
+import list_unsafe
 import mkimage
 import mkinitramfs
 import mksymbols
@@ -18,6 +19,20 @@ import test
 from environment import Failure
 
 HERE = pathlib.Path(__file__).parent
+
+
+class Unsafe(unittest.TestCase):
+    def test_only_code_counts(self):
+        source = """
+            // unsafe { in a comment }
+            const TEXT: &str = "unsafe { in a string }";
+            unsafe extern "C" { static START: u8; }
+            unsafe impl Sync for Cell {}
+            unsafe extern "C" fn first() { unsafe { second() } }
+            #[unsafe(no_mangle)]
+            unsafe fn second() { unsafe{ third() } }
+        """
+        self.assertEqual(list_unsafe.count(source), [2, 2, 1, 1])
 
 
 class Initramfs(unittest.TestCase):

@@ -15,7 +15,7 @@ use zcore_drivers::probe::{self, Named, mmio_slots};
 use zcore_drivers::real_time_clock::Goldfish;
 use zcore_drivers::serial::{MmioRegisters, Ns16550, SerialPort};
 
-use crate::{command_line, interrupts};
+use crate::{command_line, interrupts, panic};
 
 /// Random bytes that a device gives for the kernel's own generator.
 const ENTROPY_BYTES: usize = 64;
@@ -72,6 +72,9 @@ fn choose_console(ports: impl Iterator<Item = Named<dyn SerialPort>>) {
         return;
     };
     log::info!("console: {}", port.name);
+    if port.name != UART_NAME {
+        panic::set_port(port.device.clone());
+    }
     if let Err(errno) = console::set_port(port.name, port.device) {
         log::error!("the console cannot be set up: {errno}");
     }

@@ -6,12 +6,15 @@
 //! or allocates; what is locked is left out. The first hart that panics reports; another that panics meanwhile waits its
 //! turn to say so, like every hart that was told to stop.
 
+use alloc::sync::Arc;
 use core::fmt::{self, Write};
 use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use core::time::Duration;
 
 use kernel_hal::{HartId, Instant, console, interrupt, machine, power};
+use ksync::Once;
+use zcore_drivers::serial::SerialPort;
 
 use crate::diagnostics::{halt, report};
 
@@ -30,14 +33,28 @@ static NEXT_STAGE: AtomicUsize = AtomicUsize::new(0);
 static REBOOT_AFTER_SECONDS: AtomicI32 = AtomicI32::new(END_WITH_STATUS);
 const END_WITH_STATUS: i32 = i32::MIN;
 
-/// The firmware's console: it needs no lock and no driver.
+/// Where people look, if it is not the firmware's console.
+static PORT: Once<Arc<dyn SerialPort>> = Once::new();
+
+/// The firmware's console, which needs no lock and no driver, and after it the port where people look.
 pub struct BootConsole;
 
 impl Write for BootConsole {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         console::write(text.as_bytes());
+        // A driver that itself panics is not asked again.
+        if INNER_PANICS.load(Ordering::Relaxed) == 0
+            && let Some(port) = PORT.get()
+        {
+            port.write_polled(text.as_bytes());
+        }
         Ok(())
     }
+}
+
+/// Says that people look at this port, not at the firmware's console. Called once, at boot.
+pub fn set_port(port: Arc<dyn SerialPort>) {
+    PORT.call_once(|| port);
 }
 
 /// Prints a line where nobody can be told that it failed.
@@ -66,9 +83,10 @@ fn panic(info: &PanicInfo<'_>) -> ! {
             say!("{}", info.message());
         }
         Err(first) if first == here => {
+            let inner = INNER_PANICS.fetch_add(1, Ordering::Relaxed);
             tell_location("\n(panic while reporting", info);
             // The message of a panic inside a panic may panic as well, but not for ever.
-            if INNER_PANICS.fetch_add(1, Ordering::Relaxed) < MOST_INNER_MESSAGES {
+            if inner < MOST_INNER_MESSAGES {
                 let _ = write!(BootConsole, "{}", info.message());
             }
             say!("; the report goes on)");

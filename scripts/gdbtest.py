@@ -1,0 +1,92 @@
+#!/usr/bin/env python3
+"""Runs the debugger's commands (scripts/gdb) on a kernel in a known state, and checks what they say.
+
+A shell waits for the console, a child of it for a timer, and three children keep two harts busy; as soon as the shell has said so, gdb attaches.
+"""
+
+import re
+import subprocess
+import sys
+import threading
+import types
+
+import debug
+import guest
+import qemu
+from environment import Failure, main
+
+BOOT_SECONDS = 60
+GDB_SECONDS = 120
+READY = "debugger: ready"
+APPEND = (f'trace=on rdinit=/bin/busybox -- sh -c "for n in 1 2 3; do while :; do :; done & done; sleep 1000 & '
+          f'echo {READY}; read x"')
+
+# What each command must say: regular expressions, each for (part of) a line.
+COMMANDS = {
+    "zcore-harts": (r"^hart 0: (kernel|user|firmware)", r"^hart 1: "),
+    "zcore-tasks": (r"^ +\d+ console input +waiting +nice 0", r"^ +\d+ user +\w+ +nice 0"),
+    "zcore-run-queues": (r"^hart 0: runs ", r"^hart 1: runs ", r"^  fair +\d+ user +ready"),
+    "zcore-timers": (r"^hart 0: alarm", r"\(\+99\d\.\d+ s\) +\d+ user"),
+    "zcore-wait-queues": (r"^console \(0x\w+\), 1 waiting\n +\w+ +\d+ user", r"^uart input .*\n +waiter +\d+ console input"),
+    "zcore-trace 4": (r"^hart 0:\n +\d+\.\d+ \w+ +task \d+",),
+    "zcore-log": (r"^ +0 \[ +\d+\.\d+\] I zcore: zCore Async",),
+    "zcore-symbol 0xffffffc080200010": (r"^_start\+0x10",),
+}
+SEPARATOR = "=== "
+
+
+def boot(port):
+    """QEMU, as soon as the guest is where it should be."""
+    machine = qemu.Machine(harts=2, append=APPEND, initrd=guest.initramfs(), extra=["-gdb", f"tcp:127.0.0.1:{port}"])
+    arguments = qemu.command(machine) + ["-chardev", "stdio,id=console,signal=off"]
+    process = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    # A guest that says nothing is ended, which ends the loop.
+    limit = threading.Timer(BOOT_SECONDS, process.kill)
+    limit.start()
+    seen = b""
+    for line in process.stdout:
+        seen += line
+        if line.startswith(READY.encode()):
+            limit.cancel()
+            return process
+    raise Failure(f"the guest did not come up:\n{seen.decode(errors='replace')}")
+
+
+def ask(program, port):
+    """What gdb prints for each command."""
+    command = debug.gdb_command(program, types.SimpleNamespace(linux=False, debugger=port)) + ["-batch"]
+    for name in COMMANDS:
+        command += ["-ex", f"echo {SEPARATOR}{name}\\n", "-ex", name]
+    outcome = subprocess.run(command, capture_output=True, text=True, timeout=GDB_SECONDS, check=False,
+                             stdin=subprocess.DEVNULL)
+    parts = outcome.stdout.split(SEPARATOR)[1:]
+    answers = dict(part.split("\n", 1) for part in parts)
+    return answers, outcome.stdout + outcome.stderr
+
+
+def _main():
+    program = debug.debugger()
+    port = str(debug.free_port())
+    process = boot(port)
+    try:
+        answers, everything = ask(program, port)
+    finally:
+        process.kill()
+        process.wait()
+    passed = failed = 0
+    for name, patterns in COMMANDS.items():
+        missing = [pattern for pattern in patterns if not re.search(pattern, answers.get(name, ""), re.MULTILINE)]
+        print(f"{name:<26} {'FAILED' if missing else 'ok'}")
+        if missing:
+            failed += 1
+            print(f"  nothing matches {missing}")
+        else:
+            passed += 1
+    if failed:
+        print(everything, file=sys.stderr)
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    main(_main)
