@@ -27,7 +27,8 @@ NEAR = 12
 MOST_WAITERS = 100_000
 LONGEST_NAME = 64
 
-KERNEL_HALF = 0xFFFFFFC000000000
+# Main memory in the linear map. Below it are devices, which a look could disturb.
+MEMORY_BEGIN, MEMORY_END = 0xFFFFFFC080000000, 0xFFFFFFD000000000
 
 
 def words(address, size):
@@ -46,17 +47,21 @@ def nodes_of(task):
         for place, value in words(address, size):
             if value == task.header and is_queued(place - waker):
                 yield place - waker
-            elif depth < DEEPEST and KERNEL_HALF <= value < kernel.static("executor::executor::EXECUTOR")[0] + (1 << 36) \
-                    and value % 8 == 0 and value not in seen and len(seen) < MOST_BLOCKS:
+            elif depth < DEEPEST and is_pointer(value) and value not in seen and len(seen) < MOST_BLOCKS:
                 seen.add(value)
                 pending.append((value, BOX_BYTES, depth + 1))
+
+
+def is_pointer(value):
+    """Whether a word may be the address of something in main memory."""
+    return MEMORY_BEGIN <= value < MEMORY_END and value % 8 == 0
 
 
 def is_queued(node):
     """Whether this looks like a node that is in a list."""
     try:
         return (kernel.field(node, NODE, "state") == QUEUED and kernel.field(node, NODE, "entry.kind") <= 1
-                and kernel.field(node, NODE, "entry.waker.vtable") >= KERNEL_HALF)
+                and is_pointer(kernel.field(node, NODE, "entry.waker.vtable")))
     except gdb.MemoryError:
         return False
 
@@ -64,7 +69,7 @@ def is_queued(node):
 def queue_of(node):
     """The wait queue whose list the node is in; None if it is in another kind of list."""
     for _, pointer in words(node - 8 * NEAR, 16 * NEAR + kernel.lookup(NODE).sizeof):
-        if pointer % 8 == 0 and pointer >= KERNEL_HALF and node in waiters(pointer):
+        if is_pointer(pointer) and node in waiters(pointer):
             return pointer
     return None
 
@@ -77,7 +82,7 @@ def waiters(queue):
             return found
         for name in ("waiters", "listeners"):
             node = kernel.field(queue, QUEUE, f"lists.data.value.{name}.head")
-            while node and len(found) < MOST_WAITERS and node >= KERNEL_HALF:
+            while node and len(found) < MOST_WAITERS and is_pointer(node):
                 found.append(node)
                 node = kernel.field(node, NODE, "entry.next")
     except gdb.MemoryError:

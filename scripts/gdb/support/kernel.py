@@ -1,11 +1,18 @@
-"""What the commands share: the kernel's structures by their debug information, read as plain memory."""
+"""What the commands share: the kernel's structures by their debug information, read as plain memory.
 
+QEMU's stub looks through the eyes of the selected hart, which sees no kernel memory while it is in user mode. What is in
+the linear map, and that is all of the kernel but its stacks, is therefore read by its physical address.
+"""
+
+import contextlib
 import functools
 import struct
 
 import gdb
 
 MACHINE_WORD = 1 << 64
+LINEAR_MAP = 0xFFFFFFC000000000
+LINEAR_MAP_END = 0xFFFFFFFF00000000
 DEEPEST = 10
 
 
@@ -63,9 +70,23 @@ def offset(type_name, path):
     return member(type_name, path)[0]
 
 
+@contextlib.contextmanager
+def _physical_addresses():
+    gdb.execute("maintenance packet Qqemu.PhyMemMode:1", to_string=True)
+    try:
+        yield
+    finally:
+        gdb.execute("maintenance packet Qqemu.PhyMemMode:0", to_string=True)
+
+
 def read(address, size):
     """Bytes of memory."""
-    return bytes(gdb.selected_inferior().read_memory(address % MACHINE_WORD, size))
+    address %= MACHINE_WORD
+    inferior = gdb.selected_inferior()
+    if not LINEAR_MAP <= address < LINEAR_MAP_END:
+        return bytes(inferior.read_memory(address, size))
+    with _physical_addresses():
+        return bytes(inferior.read_memory(address - LINEAR_MAP, size))
 
 
 def readable(address, size):
