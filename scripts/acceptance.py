@@ -46,6 +46,21 @@ LINES = [
     Line("boot-linux", "the same guest tests pass on Debian's Linux", "scripts/boottest.py --linux --harts 1,2,4"),
     Line("getppid", "getppid from a guest program, in total", "scripts/count.py getppid --print getppid:total", 200,
          "instructions"),
+    Line("boot-time", "kernel entry to the first program, guest time, log on the console included",
+         "scripts/measure.py boot", 0.3, "s"),
+    Line("kernel-tests", "the tests inside the kernel", "scripts/boottest.py --harts 1,2,4,8 --kind kernel",
+         limit_seconds=1800),
+    Line("wake-switch", "wake of a ready kernel task and switch to it", "scripts/count.py --kernel-bench switch"
+         " --print wake-switch:total", 300, "instructions"),
+    Line("sleep-fire", "a sleep, set and fired, on an otherwise idle hart", "scripts/count.py --kernel-bench sleep"
+         " --print sleep-fire:total", 800, "instructions"),
+    Line("preempt", "from the interrupt that wakes a real-time task to the task, while a kernel future spins",
+         "scripts/count.py --kernel-bench preempt --print preempt:total", 2000, "instructions"),
+    Line("task-memory", "memory of a task beyond its future", "scripts/measure.py kernel idle-task-memory", 512, "bytes"),
+    Line("idle-1", "timer interrupts a second of an idle shell, 1 hart", "scripts/measure.py idle 1", 19.9),
+    Line("idle-4", "timer interrupts a second of an idle shell, sum of 4 harts", "scripts/measure.py idle 4", 19.9),
+    Line("disk-read", "4 KiB random read of a virtio disk at queue depth 32, kernel instructions",
+         "scripts/count.py --kernel-bench disk --print disk-read-qd32:supervisor", 4500, "instructions"),
     Line("tests", "`make test` on a tree that is set up", "scripts/measure.py seconds make test", 1200, "s", 2400),
 ]
 

@@ -46,7 +46,8 @@ def run_guest(name, linux):
 
 def run_kernel(name):
     """The rows of a benchmark inside our kernel."""
-    machine = qemu.Machine(append=f"quiet kbench={name}", **dict(testdisk.options("plain")))
+    machine = qemu.Machine(append=f"quiet kbench={name}", icount=count.KERNEL_BENCH_ICOUNT,
+                           **dict(testdisk.options("plain")))
     return count.measure(name, machine, "zcore", TIMEOUT_SECONDS)
 
 

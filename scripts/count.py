@@ -33,6 +33,8 @@ from environment import PROJECT, TARGET, Failure, is_stale, main
 PLUGIN = TARGET / "plugin" / "count.so"
 SOURCES = PROJECT / "scripts" / "plugin"
 BEGIN, END = 1, 2
+# With sleep=off QEMU stands still while only a device can go on, as in an idle kernel that has no timer.
+KERNEL_BENCH_ICOUNT = "shift=1,sleep=on"
 LEVELS = ("user", "supervisor", "machine")
 NOTE = re.compile(r"^note: .*$", re.MULTILINE)
 LINE = re.compile(r"^bench: (\S+) (\S+) (\d+)$", re.MULTILINE)
@@ -162,6 +164,7 @@ def machine_for(options):
     if options.kernel_bench:
         words += [f"kbench={options.kernel_bench}"]
         machine.drives = machine.drives or dict(testdisk.options("plain"))["drives"]
+        machine.icount = machine.icount or KERNEL_BENCH_ICOUNT * (machine.harts == 1)
     else:
         words += ["rdinit=/init", "--", f"/tests/{options.program}", "measure", *map(qemu.quoted, options.arguments)]
     machine.append = " ".join(filter(None, words))

@@ -69,8 +69,12 @@ pub fn wants_preemption() -> bool {
 #[inline]
 pub fn in_interrupt<R>(handler: impl FnOnce() -> R) -> R {
     let executor = ExecutorRef::current();
-    let _scope = InterruptScope::enter(executor.here());
-    handler()
+    let hart = executor.here();
+    let scope = InterruptScope::enter(hart);
+    let result = handler();
+    drop(scope);
+    executor.come_back_if_held_off(hart);
+    result
 }
 
 /// What a user loop calls each time before it enters user mode: the running task gets on with its work (the watchdog

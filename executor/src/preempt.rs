@@ -16,6 +16,9 @@ use crate::trace_ring::EventKind;
 /// How many preempted tasks may wait on one hart.
 pub(crate) const MOST_NESTED: u8 = 2;
 
+/// When to come back to a preemption that the preempt count does not allow.
+const HELD_OFF_NANOS: u64 = 2_000;
+
 /// Marks the time in which wakes come from an interrupt.
 pub(crate) struct InterruptScope<'a>(&'a Hart);
 
@@ -48,6 +51,7 @@ impl Executor {
         if hart.slice_deadline.load(Relaxed) <= now.as_nanos() {
             self.look_at_running_task(hart, now);
         }
+        self.come_back_if_held_off(hart);
         hart.rearm_spent();
     }
 
@@ -57,7 +61,16 @@ impl Executor {
         self.trace(EventKind::Reschedule, 0, [0, 0]);
         if !hart.current.load(Relaxed).is_null() {
             self.look_at_running_task(hart, Instant::now());
+            self.come_back_if_held_off(hart);
             hart.rearm();
+        }
+    }
+
+    /// To be called at the end of an interrupt: what it interrupted may be pinned to its hart, for a moment only.
+    #[inline]
+    pub(crate) fn come_back_if_held_off(&self, hart: &Hart) {
+        if preemption::count() != 0 && hart.summary.top() > hart.running().max(Urgency::BOOSTED) {
+            hart.look_no_later_than(Instant::now().as_nanos() + HELD_OFF_NANOS);
         }
     }
 

@@ -3,7 +3,7 @@
 /// How many inputs a fuzz test tries: `usual`, or what `ZCORE_FUZZ_ITERATIONS` says; few under Miri.
 pub(crate) fn iterations(usual: usize) -> usize {
     if cfg!(miri) {
-        return 50;
+        return 5;
     }
     std::env::var("ZCORE_FUZZ_ITERATIONS").ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
 }

@@ -6,6 +6,7 @@ import subprocess
 import tempfile
 import unittest
 
+import boottest
 import check_layers
 import count
 import demangle
@@ -16,6 +17,7 @@ import mkinitramfs
 import mksymbols
 import qemu
 import test
+import testdisk
 from environment import Failure
 
 HERE = pathlib.Path(__file__).parent
@@ -33,6 +35,36 @@ class Unsafe(unittest.TestCase):
             unsafe fn second() { unsafe{ third() } }
         """
         self.assertEqual(list_unsafe.count(source), [2, 2, 1, 1])
+
+
+class TestDisk(unittest.TestCase):
+    def test_every_word_holds_its_number(self):
+        with open(testdisk.image(), "rb") as image:
+            image.seek(8 * 1_000_003)
+            self.assertEqual(int.from_bytes(image.read(8), "little"), 1_000_003)
+        self.assertEqual(testdisk.IMAGE.stat().st_size, testdisk.IMAGE_BYTES)
+
+    def test_kinds(self):
+        for kind in (*testdisk.DRIVES, "failing"):
+            qemu.command(qemu.Machine(kernel=HERE / "tiny.S", **dict(testdisk.options(kind))))
+        self.assertRaises(Failure, testdisk.options, "nonesuch")
+
+
+class KernelTests(unittest.TestCase):
+    def test_list_of_the_kernel(self):
+        console = "ktest: a\nktest: b harts=2 disk=slow\nktest: c harts=2 panics=at .*, value 0x0,\nktest: d disk=plain\n"
+        self.assertEqual(boottest.KERNEL_TEST.findall(console), [
+            ("a", "", "", ""), ("b", "2", "slow", ""), ("c", "2", "", "at .*, value 0x0,"), ("d", "", "plain", "")])
+
+    def test_a_panic_must_be_the_right_one(self):
+        case = boottest.Case("c", "", ending="failed", status=101, expect=("null",))
+        def complaint(ending, status, console):
+            return boottest.complaint(case, qemu.Result(ending, status, console, 0))
+
+        self.assertEqual(complaint("failed", 101, "null pointer"), "")
+        self.assertTrue(complaint("failed", 101, "something else"))
+        self.assertTrue(complaint("failed", 3, "null pointer"))
+        self.assertTrue(complaint("shutdown", 0, "null pointer"))
 
 
 class Initramfs(unittest.TestCase):

@@ -76,10 +76,11 @@ fn fuzz_damaged_trees_are_read_without_panic() {
         understood += usize::from(read_all(&blob));
     }
     // A fuzzer whose inputs are all refused at the door tests nothing behind it.
-    assert!(understood > total / 10, "only {understood} of {total} were understood");
+    assert!(cfg!(miri) || understood > total / 10, "only {understood} of {total} were understood");
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "megabytes are read, which takes an interpreter minutes")]
 fn hostile_repetition_takes_no_time() {
     // As many entries as a blob can hold, in the lists that are searched.
     let contexts: Vec<u8> = [8u32, 9].iter().flat_map(|cell| cell.to_be_bytes()).collect();

@@ -133,9 +133,11 @@ async fn held_off() {
         assert!(!early, "preempted although the preempt count was raised");
         drop(value);
         let began = Instant::now();
-        let late = spin_until(PATIENCE, || pinned.load(Ordering::Acquire));
-        say!("preempted {} us after the preempt count was lowered", Instant::now().since(began).as_micros());
-        assert!(late, "never preempted once the preempt count was lowered");
+        assert!(spin_until(PATIENCE, || pinned.load(Ordering::Acquire)), "never preempted again");
+        let micros = Instant::now().since(began).as_micros();
+        say!("preempted {micros} us after the preempt count was lowered");
+        // It takes microseconds; the rest is for a busy host.
+        assert!(micros < 200_000, "preempted only after {micros} us");
         task.join().await;
     });
     assert!(spinner.join().await.is_some());
