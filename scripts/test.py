@@ -97,7 +97,7 @@ def steps():
         Step("clippy-target", "lint", ["cargo", "clippy", "--locked", "--release", "--workspace", "--target", TRIPLE,
                                        "--", "-D", "warnings"]),
         Step("documentation", "lint", ["cargo", "doc", "--locked", "--no-deps", "--document-private-items"],
-             {"RUSTDOCFLAGS": "-D warnings"}),
+             {"RUSTDOCFLAGS": "-D warnings -A rustdoc::private-intra-doc-links"}),
         Step("script-tests", "host", ["python3", "-m", "unittest", "discover", "-s", "scripts/tests", "-t", "scripts"],
              {"PYTHONPYCACHEPREFIX": str(TARGET / "pycache")}),
         Step("unit-tests", "host", ["cargo", "test", "--locked"], limit_seconds=900),

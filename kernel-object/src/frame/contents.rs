@@ -169,7 +169,7 @@ fn write_words(page: &[AtomicU64], shift: usize, source: &[u64]) {
 /// Fills a part of a frame with zeros. Panics if the range leaves the page.
 ///
 /// # Safety
-/// As for [`write`].
+/// As for [`fn@write`].
 pub(super) unsafe fn zero_range(frame: PhysAddr, range: Range<usize>) {
     assert!(range.end <= PAGE_SIZE);
     // SAFETY: passed on to the caller.
@@ -197,10 +197,10 @@ pub(super) unsafe fn slice<'a>(frame: PhysAddr, offset: usize, len: usize) -> &'
     unsafe { core::slice::from_raw_parts(memory::phys_to_virt(frame).add(offset), len) }
 }
 
-/// As [`slice`], to be written.
+/// As [`fn@slice`], to be written.
 ///
 /// # Safety
-/// As for [`slice`], and the caller may change the content.
+/// As for [`fn@slice`], and the caller may change the content.
 pub(super) unsafe fn slice_mut<'a>(frame: PhysAddr, offset: usize, len: usize) -> &'a mut [u8] {
     // SAFETY: passed on to the caller; the linear map covers the frame.
     unsafe { core::slice::from_raw_parts_mut(memory::phys_to_virt(frame).add(offset), len) }

@@ -124,7 +124,7 @@ mod tests {
         assert_eq!(word(5), 0);
         assert_eq!((word(6), word(7)), (6, 4096));
         assert_eq!(word(8), 25);
-        assert_eq!(string_at(&stack, word(9)), [7; 16]);
+        assert_eq!(stack.bytes[word(9) - stack.stack_pointer..][..16], [7; 16]);
         assert_eq!(word(10), 31);
         assert_eq!(string_at(&stack, word(11)), b"/bin/sh");
         assert_eq!((word(12), word(13)), (0, 0));
