@@ -250,6 +250,18 @@ impl TaskRecord {
         }
     }
 
+    /// Whether the task may run on the hart that is all of `only`.
+    #[inline]
+    pub(crate) fn may_run_on(&self, only: HartMask) -> bool {
+        self.affinity.load(Relaxed) & only.bits() != 0
+    }
+
+    /// The harts other than `only` where the task may run.
+    #[inline]
+    pub(crate) fn allowed_but(&self, only: HartMask) -> HartMask {
+        HartMask::from_bits(self.affinity.load(Relaxed) & !only.bits())
+    }
+
     #[inline]
     pub(crate) fn policy(&self) -> Policy {
         Policy::from_bits(self.policy.load(Relaxed))
