@@ -188,7 +188,7 @@ impl Executor {
     #[inline(never)]
     fn wake_quickly<const BUSY: bool>(&self, record: &TaskRecord) {
         let hart = self.here();
-        if record.hart() != hart.id() {
+        if !record.is_at(hart.index()) {
             return self.make_ready_anywhere(record, false);
         }
         if !BUSY && hart.summary.len() != 0 {
@@ -475,7 +475,7 @@ impl Executor {
             };
             // SAFETY: it came out of a queue with its right to run, so it is alive.
             let record = unsafe { &*record };
-            record.place.store(Place::WAITING, Relaxed);
+            record.place.store(Place::NOWHERE, Relaxed);
             drop(queue);
             self.trace(EventKind::Steal, record.id(), [victim.index() as u64, 0]);
             let age = self.translate_age(record, victim, here);
@@ -512,7 +512,7 @@ impl Executor {
             if Place::is_queued(record.place.load(Relaxed)) {
                 // SAFETY: `place` and `home`, read under this queue's lock, say that it is in this queue.
                 unsafe { queue.remove(record) };
-                record.place.store(Place::WAITING, Relaxed);
+                record.place.store(Place::NOWHERE, Relaxed);
                 drop(queue);
                 let requests = record.state.peek();
                 let urgency = effective_urgency(record.policy(), requests);

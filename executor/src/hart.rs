@@ -97,6 +97,12 @@ impl Hart {
         HartId::new(usize::from(self.index) & (MAX_HARTS - 1))
     }
 
+    /// This hart's number.
+    #[inline]
+    pub(crate) fn index(&self) -> u8 {
+        self.index
+    }
+
     /// The set of just this hart.
     #[inline]
     pub(crate) fn mask(&self) -> HartMask {

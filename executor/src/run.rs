@@ -77,7 +77,7 @@ impl Executor {
         owed_below_age: u64,
     ) {
         queue.set_running(task, urgency, owed_below_age);
-        task.place.store(Place::RUNNING, Relaxed);
+        task.place.store(Place::NOWHERE, Relaxed);
         hart.need_resched.store(false, Relaxed);
     }
 
@@ -130,7 +130,6 @@ impl Executor {
     pub(crate) fn end_poll(&self, hart: &Hart, record: &TaskRecord, is_finished: bool) {
         let nanos = self.charge(hart, record, Instant::now());
         record.count_poll();
-        record.place.store(Place::WAITING, Relaxed);
         hart.current.store(ptr::null_mut(), Relaxed);
         if nanos >= self.notable_poll_nanos.load(Relaxed) {
             self.end_notable_poll(hart, record, nanos, is_finished);
