@@ -125,7 +125,7 @@ fn join_returns_the_result_and_cancel_returns_none() {
 
 #[test]
 fn cancellation_frees_everything_wherever_the_task_is() {
-    for seed in 0..if cfg!(miri) { 4 } else { 100 } {
+    for seed in 0..if cfg!(miri) { 1 } else { 100 } {
         let mut simulator = Simulator::new(3, seed);
         let held = Arc::new(());
         let queue = Arc::new(WaitQueue::new("test"));
@@ -256,6 +256,7 @@ fn a_preempted_task_is_charged_for_its_own_time_only() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes minutes there")]
 fn nothing_is_preempted_while_the_preempt_count_is_raised() {
     let mut simulator = Simulator::new(1, 0);
     let log = Arc::new(Mutex::new(Vec::new()));
@@ -280,6 +281,7 @@ fn nothing_is_preempted_while_the_preempt_count_is_raised() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes minutes there")]
 fn the_watchdog_reports_a_long_poll_once_and_spares_who_makes_progress() {
     static REPORTS: Mutex<Vec<(String, u64)>> = Mutex::new(Vec::new());
     let mut simulator = Simulator::new(1, 0);

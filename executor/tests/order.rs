@@ -96,6 +96,7 @@ fn levels_are_strict() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes minutes there")]
 fn every_real_time_priority_has_its_own_level() {
     let mut simulator = Simulator::new(1, 0);
     let log = Arc::new(Mutex::new(Vec::new()));
@@ -114,6 +115,7 @@ fn every_real_time_priority_has_its_own_level() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes minutes there")]
 fn a_task_that_yields_alone_arms_no_alarm_and_keeps_running() {
     let mut simulator = Simulator::new(1, 0);
     let log = Log::default();
@@ -127,6 +129,7 @@ fn a_task_that_yields_alone_arms_no_alarm_and_keeps_running() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes minutes there")]
 fn round_robin_tasks_rotate_after_their_quantum_and_fifo_tasks_do_not() {
     for (class, expected) in [(Class::RoundRobin(5), "a b a b a b"), (Class::Fifo(5), "a b")] {
         let mut simulator = Simulator::new(1, 0);
@@ -317,7 +320,7 @@ fn hart_log() -> (Arc<Mutex<Vec<usize>>>, impl Fn() + Clone + Send) {
 
 #[test]
 fn affinity_is_respected_from_the_first_poll_to_the_last() {
-    for seed in 0..20 {
+    for seed in 0..if cfg!(miri) { 1 } else { 20 } {
         let mut simulator = Simulator::new(4, seed);
         let (harts, note) = hart_log();
         let handles: Vec<_> = (0..6)
@@ -365,8 +368,9 @@ fn a_change_of_affinity_moves_a_ready_task_and_a_running_one() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes minutes there")]
 fn idle_harts_empty_the_queue_of_a_loaded_one() {
-    for seed in 0..20 {
+    for seed in 0..if cfg!(miri) { 1 } else { 20 } {
         let mut simulator = Simulator::new(4, seed);
         let (harts, note) = hart_log();
         // All become ready on hart 0 at once: its queue is the only one that is not empty.

@@ -1,5 +1,6 @@
 //! How time is shared: weights, throttle, no starvation. Virtual time, one hart.
 #![cfg(not(loom))]
+#![cfg(not(miri))] // Seconds of virtual time are hours there.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

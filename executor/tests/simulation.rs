@@ -11,7 +11,7 @@ use executor::{Class, TaskHandle, TaskOptions, sleep, spawn, timeout, yield_now}
 use kernel_hal::{HartId, HartMask, Instant};
 use ksync::{AsyncMutex, AsyncRwLock, WaitQueue};
 
-const SEEDS: u64 = if cfg!(miri) { 3 } else { 300 };
+const SEEDS: u64 = if cfg!(miri) { 1 } else { 300 };
 const HARTS: usize = 3;
 const MICROSECOND: Duration = Duration::from_micros(1);
 
@@ -192,6 +192,7 @@ fn readers_and_writers_exclude_each_other() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes minutes there")]
 fn sleepers_wake_on_time_whatever_else_happens() {
     for_each_seed(HARTS, SEEDS, |simulator| {
         let handles = (0..8)
@@ -255,6 +256,7 @@ fn device_requests_end_once_each() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes minutes there")]
 fn the_same_seed_gives_the_same_run() {
     let run = |seed| {
         let mut simulator = Simulator::new(HARTS, seed);
