@@ -107,6 +107,7 @@ syscall_table! {
     113 clock_gettime(clock: i32, result: UserAddress) => time::clock_gettime, Partial, "no CPU-time clocks";
     114 clock_getres(clock: i32, result: UserAddress) => time::clock_getres, Partial, "no CPU-time clocks";
     115 clock_nanosleep(clock: i32, flags: i32, request: UserAddress, rest: UserAddress) => time::clock_nanosleep, Partial, "no CPU-time clocks";
+    116 syslog(action: i32, buffer: UserAddress, len: i32) => system::syslog, Partial, "READ, READ_CLEAR and CLEAR are refused; the console's level is fixed";
     129 kill(process: i32, signal: i32) => signal::kill, Partial, "permissions are not checked";
     131 tgkill(process: i32, thread: i32, signal: i32) => signal::tgkill, Partial, "permissions are not checked";
     132 sigaltstack(new: UserAddress, old: UserAddress) => signal::sigaltstack, Full, "";
