@@ -68,9 +68,23 @@ impl Executor {
             registry: Registry::new(),
             #[cfg(not(target_os = "none"))]
             machine: crate::simulator::Machine::new(),
-            harts: [const { Hart::new() }; MAX_HARTS],
+            harts: Self::new_harts(),
             traces: [const { TraceRing::new() }; MAX_HARTS],
         }
+    }
+
+    const fn new_harts() -> [Hart; MAX_HARTS] {
+        const _: () = assert!(MAX_HARTS == 8);
+        [
+            Hart::new(0),
+            Hart::new(1),
+            Hart::new(2),
+            Hart::new(3),
+            Hart::new(4),
+            Hart::new(5),
+            Hart::new(6),
+            Hart::new(7),
+        ]
     }
 
     /// Records an event in this hart's ring.
@@ -91,7 +105,29 @@ impl Executor {
     }
 
     /// The part of the hart that runs this code.
+    #[cfg(target_os = "none")]
     #[inline]
+    pub(crate) fn here(&self) -> &Hart {
+        match kernel_hal::hart_word() {
+            0 => self.introduce_hart(),
+            // SAFETY: only `introduce_hart` sets the word, and there is only one executor, a static.
+            word => unsafe { &*std::ptr::with_exposed_provenance(word) },
+        }
+    }
+
+    /// The first time that this hart asks for its part.
+    #[cfg(target_os = "none")]
+    #[cold]
+    fn introduce_hart(&self) -> &Hart {
+        let saved = kernel_hal::interrupt::disable_and_save();
+        let hart = self.hart(HartId::current());
+        kernel_hal::set_hart_word(ptr::from_ref(hart).expose_provenance());
+        kernel_hal::interrupt::restore(saved);
+        hart
+    }
+
+    /// The part of the hart that runs this code.
+    #[cfg(not(target_os = "none"))]
     pub(crate) fn here(&self) -> &Hart {
         self.hart(HartId::current())
     }
@@ -134,8 +170,8 @@ impl Executor {
     /// function needs no stack, unless other tasks are ready (`BUSY`).
     #[inline(never)]
     fn wake_quickly<const BUSY: bool>(&self, record: &TaskRecord) {
-        let here = HartId::current();
-        let hart = self.hart(here);
+        let hart = self.here();
+        let here = hart.id();
         if record.hart() != here {
             return self.make_ready_anywhere(record, false);
         }
@@ -173,8 +209,8 @@ impl Executor {
     /// The usual end of a poll of a task that was woken meanwhile: a fair task yields to the others on its hart.
     #[inline(never)]
     fn requeue_quickly<const BUSY: bool>(&self, record: &TaskRecord) {
-        let here = HartId::current();
-        let hart = self.hart(here);
+        let hart = self.here();
+        let here = hart.id();
         if !BUSY && hart.summary.len() != 0 {
             return self.requeue_quickly::<true>(record);
         }

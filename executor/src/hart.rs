@@ -4,7 +4,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::task::Waker;
 
-use kernel_hal::{Instant, time};
+use kernel_hal::{HartId, Instant, MAX_HARTS, time};
 use ksync::{Rank, SpinLock};
 
 use crate::class::Urgency;
@@ -35,6 +35,8 @@ pub(crate) struct Hart {
     contested_at: AtomicU8,
     pub(crate) interrupt_depth: AtomicU8,
     pub(crate) preemption_depth: AtomicU8,
+    /// Which hart this is.
+    index: u8,
     /// While a preemption is served: only what is at least this urgent may run.
     pub(crate) floor: AtomicU8,
     /// The running task told the watchdog that it gets on.
@@ -61,7 +63,7 @@ pub(crate) struct Hart {
 }
 
 impl Hart {
-    pub(crate) const fn new() -> Self {
+    pub(crate) const fn new(index: u8) -> Self {
         Self {
             clock: AtomicU64::new(0),
             current: AtomicPtr::new(ptr::null_mut()),
@@ -71,6 +73,7 @@ impl Hart {
             contested_at: AtomicU8::new(Urgency::NONE.0),
             interrupt_depth: AtomicU8::new(0),
             preemption_depth: AtomicU8::new(0),
+            index,
             floor: AtomicU8::new(Urgency::NONE.0),
             made_progress: AtomicBool::new(false),
             summary: Summary::new(),
@@ -84,6 +87,12 @@ impl Hart {
             lists: SpinLock::new(Rank::RUN_QUEUE, Lists::new()),
             timers: SpinLock::new(Rank::TIMER_QUEUE, TimerQueue::new()),
         }
+    }
+
+    /// Which hart this is.
+    #[inline]
+    pub(crate) fn id(&self) -> HartId {
+        HartId::new(usize::from(self.index) & (MAX_HARTS - 1))
     }
 
     #[inline]
@@ -125,6 +134,12 @@ impl Hart {
         if deadline < self.armed.load(Relaxed) {
             self.arm(deadline);
         }
+    }
+
+    /// Whether the running task will be looked at, sooner or later.
+    #[inline]
+    pub(crate) fn wants_to_look(&self) -> bool {
+        self.slice_deadline.load(Relaxed) != NEVER
     }
 
     /// Wants to look at the running task by `deadline`. Only on this hart, with interrupts masked.

@@ -32,8 +32,10 @@ impl Executor {
         let task = unsafe { &*record };
         let owed_below_age = task.age.load(Relaxed).wrapping_sub(WAKE_UP_GRANULARITY_NANOS);
         self.note_running(hart, &mut queue, task, Urgency::FAIR, owed_below_age);
-        let must_arm = queue.len() != 0 && !hart.is_contested_at(Urgency::FAIR);
-        if must_arm || self.watchdog_enabled.load(Relaxed) {
+        // An alarm that was armed for the task before this one will do.
+        if !hart.is_contested_at(Urgency::FAIR)
+            && (queue.len() != 0 || self.watchdog_enabled.load(Relaxed) && !hart.wants_to_look())
+        {
             self.arm_first_look(hart, &queue, task);
         }
         drop(queue);
@@ -93,10 +95,10 @@ impl Executor {
         // SAFETY: alive until `run` below, which uses up its right to run.
         let task = unsafe { &*record };
         self.trace(EventKind::Run, task.id(), [u64::from(urgency.0), 0]);
-        if hart.previous_task.load(Relaxed) != task.id() {
-            hart.previous_task.store(task.id(), Relaxed);
-            task.count_switch();
+        if hart.previous_task.load(Relaxed) == task.id() {
+            task.count_repeated_poll();
         }
+        hart.previous_task.store(task.id(), Relaxed);
         // SAFETY: the caller's promise.
         unsafe { TaskRecord::into_runnable(record) }.run();
         debug_assert_eq!(preemption::count(), 0, "a poll returned with the preempt count raised");

@@ -145,11 +145,11 @@ pub struct TaskRecord {
     pub(crate) state: TaskState,
     /// Nanoseconds of the present turn of a round-robin task. The hart that runs the task.
     pub(crate) turn_nanos: AtomicU64,
-    /// Nanoseconds run, polls, polls that followed the one before without a wait, switches. The hart that runs the task.
+    /// Nanoseconds run; polls; polls that began without a wait; polls in a row on one hart. The hart that runs the task.
     run_nanos: AtomicU64,
     polls: AtomicU64,
     requeues: AtomicU64,
-    switches: AtomicU64,
+    repeated_polls: AtomicU64,
     id: u32,
     name: [AtomicU64; 2],
     pub(crate) registry_link: RegistryLink,
@@ -179,7 +179,7 @@ impl TaskRecord {
             run_nanos: AtomicU64::new(0),
             polls: AtomicU64::new(0),
             requeues: AtomicU64::new(0),
-            switches: AtomicU64::new(0),
+            repeated_polls: AtomicU64::new(0),
             id,
             name: [AtomicU64::new(0), AtomicU64::new(0)],
             registry_link: RegistryLink::new(),
@@ -239,12 +239,14 @@ impl TaskRecord {
     pub fn accounting(&self) -> Accounting {
         let polls = self.polls.load(Relaxed);
         // A task that is in a queue or runs has been woken (or requeued) for a poll that is not counted yet.
-        let begun = u64::from(self.place.load(Relaxed) != Place::WAITING);
+        let place = self.place.load(Relaxed);
+        let begun = u64::from(place != Place::WAITING);
+        let running = u64::from(place == Place::RUNNING);
         Accounting {
             run_time: Duration::from_nanos(self.run_nanos.load(Relaxed)),
             polls,
             wakes: (polls + begun).saturating_sub(self.requeues.load(Relaxed)),
-            switches: self.switches.load(Relaxed),
+            switches: (polls + running).saturating_sub(self.repeated_polls.load(Relaxed)),
         }
     }
 
@@ -272,8 +274,8 @@ impl TaskRecord {
     }
 
     #[inline]
-    pub(crate) fn count_switch(&self) {
-        add(&self.switches, 1);
+    pub(crate) fn count_repeated_poll(&self) {
+        add(&self.repeated_polls, 1);
     }
 
     #[inline]

@@ -46,6 +46,18 @@ impl HartId {
     }
 }
 
+/// The word that the scheduler keeps on this hart; 0 until [`set_hart_word`]. One instruction, which is why it is there:
+/// everything that the scheduler knows of the hart hangs on it.
+#[inline]
+pub fn hart_word() -> usize {
+    backend::hart::word()
+}
+
+/// Sets this hart's word. To be called with interrupts masked or the preempt count raised.
+pub fn set_hart_word(word: usize) {
+    backend::hart::set_word(word);
+}
+
 impl fmt::Debug for HartId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "hart{}", self.0)

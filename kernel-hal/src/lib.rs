@@ -45,7 +45,7 @@ mod backend;
 
 pub use address::{KERNEL_STACK_WINDOW, LINEAR_MAP, PAGE_SHIFT, PAGE_SIZE, PhysAddr, USER_END, VirtAddr};
 pub use context::{FloatRegisters, UserContext};
-pub use hart::{HartId, HartMask, MAX_HARTS};
+pub use hart::{HartId, HartMask, MAX_HARTS, hart_word, set_hart_word};
 pub use page_table_entry::{
     ENTRIES_PER_TABLE, LEVELS, PageFlags, PageTableEntry, index_at_level, page_size_at_level,
 };

@@ -3,11 +3,15 @@
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::{HartId, HartMask};
+use crate::{HartId, HartMask, MAX_HARTS};
 
 thread_local! {
     static CURRENT: Cell<HartId> = const { Cell::new(HartId::BOOT) };
     static PREEMPT_COUNT: Cell<u32> = const { Cell::new(0) };
+}
+
+thread_local! {
+    static WORDS: Cell<[usize; MAX_HARTS]> = const { Cell::new([0; MAX_HARTS]) };
 }
 
 static ONLINE: AtomicU32 = AtomicU32::new(1);
@@ -24,6 +28,16 @@ pub fn set_online_harts(harts: HartMask) {
 
 pub(crate) fn current() -> HartId {
     CURRENT.get()
+}
+
+pub(crate) fn word() -> usize {
+    WORDS.get()[current().index()]
+}
+
+pub(crate) fn set_word(word: usize) {
+    let mut words = WORDS.get();
+    words[current().index()] = word;
+    WORDS.set(words);
 }
 
 pub(crate) fn online() -> HartMask {

@@ -28,6 +28,8 @@ pub(super) struct HartLocal {
     /// The last page fault taken in user mode, for the trap cause.
     pub(super) preemption_depth: usize,
     pub(super) last_kernel_fault: Option<PageFault>,
+    /// See [`crate::hart_word`].
+    pub(super) word: usize,
 }
 
 pub(super) struct HartLocals(UnsafeCell<[HartLocal; MAX_HARTS]>);
@@ -47,6 +49,7 @@ const fn new_local(index: usize) -> HartLocal {
         hardware_id: usize::MAX,
         preemption_depth: 0,
         last_kernel_fault: None,
+        word: 0,
     }
 }
 
@@ -71,6 +74,7 @@ pub(super) const BOOT_STACK_TOP: usize = offset_of!(HartLocal, boot_stack_top);
 pub(super) const EMERGENCY_STACK_TOP: usize = offset_of!(HartLocal, emergency_stack_top);
 const INDEX: usize = offset_of!(HartLocal, index);
 const PREEMPT_COUNT: usize = offset_of!(HartLocal, preempt_count);
+const WORD: usize = offset_of!(HartLocal, word);
 
 /// The data of the hart with this logical number.
 pub(super) fn local_of(index: usize) -> *mut HartLocal {
@@ -98,6 +102,24 @@ pub(crate) fn current() -> HartId {
     }
     // The assembly wrote a number below MAX_HARTS.
     HartId::new(index as usize & (MAX_HARTS - 1))
+}
+
+#[inline]
+pub(crate) fn word() -> usize {
+    let word;
+    // SAFETY: as in `current`.
+    unsafe {
+        asm!("ld {}, {offset}(tp)", out(reg) word, offset = const WORD,
+            options(nostack, readonly, preserves_flags));
+    }
+    word
+}
+
+pub(crate) fn set_word(word: usize) {
+    // SAFETY: as in `current`; one instruction.
+    unsafe {
+        asm!("sd {}, {offset}(tp)", in(reg) word, offset = const WORD, options(nostack, preserves_flags));
+    }
 }
 
 pub(crate) fn online() -> HartMask {
