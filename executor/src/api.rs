@@ -157,7 +157,7 @@ pub fn hart_state(hart: HartId) -> HartState {
 
 /// Turns recording in the trace rings on or off, on all harts.
 pub fn set_trace_enabled(enabled: bool) {
-    ExecutorRef::current().trace_enabled.store(enabled, Relaxed);
+    ExecutorRef::current().set_trace_enabled(enabled);
 }
 
 /// Whether events are recorded.

@@ -42,6 +42,9 @@ pub(crate) struct Executor {
     pub(crate) trace_enabled: AtomicBool,
     /// Whether `poll_budget_nanos` means anything.
     pub(crate) watchdog_enabled: AtomicBool,
+    /// Polls from this many nanoseconds on are worth a second look: all of them while events are recorded, those that
+    /// are over the watchdog's budget otherwise.
+    pub(crate) notable_poll_nanos: AtomicU64,
     /// Longest poll in nanoseconds that the watchdog finds normal.
     pub(crate) poll_budget_nanos: AtomicU64,
     /// Nanoseconds per second that real-time tasks may use on a hart where others are ready.
@@ -61,6 +64,7 @@ impl Executor {
             parking: ParkingLot::new(),
             trace_enabled: AtomicBool::new(false),
             watchdog_enabled: AtomicBool::new(false),
+            notable_poll_nanos: AtomicU64::new(NEVER),
             poll_budget_nanos: AtomicU64::new(NEVER),
             realtime_budget_nanos: AtomicU64::new(crate::slice::DEFAULT_REALTIME_BUDGET_NANOS),
             overrun_report: AtomicPtr::new(ptr::null_mut()),
@@ -85,6 +89,19 @@ impl Executor {
             Hart::new(6),
             Hart::new(7),
         ]
+    }
+
+    /// Turns recording on or off.
+    pub(crate) fn set_trace_enabled(&self, enabled: bool) {
+        self.trace_enabled.store(enabled, Relaxed);
+        self.update_notable_polls();
+    }
+
+    /// To be called when the watchdog's budget or the recording changes.
+    pub(crate) fn update_notable_polls(&self) {
+        let traced = self.trace_enabled.load(Relaxed);
+        let nanos = if traced { 0 } else { self.poll_budget_nanos.load(Relaxed) };
+        self.notable_poll_nanos.store(nanos, Relaxed);
     }
 
     /// Records an event in this hart's ring.
@@ -171,8 +188,7 @@ impl Executor {
     #[inline(never)]
     fn wake_quickly<const BUSY: bool>(&self, record: &TaskRecord) {
         let hart = self.here();
-        let here = hart.id();
-        if record.hart() != here {
+        if !record.is_at(hart.index()) {
             return self.make_ready_anywhere(record, false);
         }
         if !BUSY && hart.summary.len() != 0 {
@@ -180,7 +196,7 @@ impl Executor {
         }
         let Some(mut queue) = hart.try_lock_queue() else { return self.make_ready_anywhere(record, false) };
         // Read under the lock: see `reinsert`.
-        if !(self.is_fair_and_free(record, here) && record.state.is_plain() && (BUSY || !queue.has_fair())) {
+        if !(self.is_fair_and_free(record, hart) && record.state.is_plain() && (BUSY || !queue.has_fair())) {
             drop(queue);
             return self.make_ready_anywhere(record, false);
         }
@@ -193,7 +209,7 @@ impl Executor {
             && !queue.is_owed_the_hart(age)
             && hart.is_contested_at(Urgency::FAIR)
             && !self.trace_enabled.load(Relaxed);
-        let (id, affinity) = (record.id(), record.affinity());
+        let (id, elsewhere) = (record.id(), record.allowed_but(hart.mask()));
         // From here on the task may run and end: `record` is not touched any more.
         drop(queue);
         if !is_quiet {
@@ -201,21 +217,20 @@ impl Executor {
                 // An interrupt woke it while this hart was idle, or the hart is between two tasks.
                 return;
             }
-            return self.tell_this_hart(hart, here, age, affinity, id);
+            return self.tell_this_hart(hart, age, elsewhere, id);
         }
-        self.wake_idle_hart(affinity.without(here));
+        self.wake_idle_hart(elsewhere);
     }
 
     /// The usual end of a poll of a task that was woken meanwhile: a fair task yields to the others on its hart.
     #[inline(never)]
     fn requeue_quickly<const BUSY: bool>(&self, record: &TaskRecord) {
         let hart = self.here();
-        let here = hart.id();
         if !BUSY && hart.summary.len() != 0 {
             return self.requeue_quickly::<true>(record);
         }
         let Some(mut queue) = hart.try_lock_queue() else { return self.make_ready_anywhere(record, true) };
-        if !self.is_fair_and_free(record, here)
+        if !self.is_fair_and_free(record, hart)
             || self.trace_enabled.load(Relaxed)
             || !BUSY && queue.has_fair()
         {
@@ -235,28 +250,27 @@ impl Executor {
         {
             record.age.store(front_age, Relaxed);
         }
-        let affinity = record.affinity();
+        let elsewhere = record.allowed_but(hart.mask());
         // SAFETY: the record is alive and in no queue: the caller has just got the right to run it.
         unsafe { if BUSY { queue.insert_fair(record) } else { queue.insert_only_fair(record) } };
         let others_wait = BUSY && queue.len() > 1;
         drop(queue);
         if others_wait {
-            self.wake_idle_hart(affinity.without(here));
+            self.wake_idle_hart(elsewhere);
         }
     }
 
     /// Whether the task is fair and has no reason to go elsewhere.
     #[inline(always)]
-    fn is_fair_and_free(&self, record: &TaskRecord, here: HartId) -> bool {
-        record.policy().urgency() == Urgency::FAIR
-            && record.affinity().contains(here)
-            && self.parking.idle().is_empty()
+    fn is_fair_and_free(&self, record: &TaskRecord, here: &Hart) -> bool {
+        record.policy().is_fair() && record.may_run_on(here.mask()) && self.parking.is_empty()
     }
 
     /// A fair task has come into this hart's queue, and it may be more than a matter of waiting.
     #[cold]
     #[inline(never)]
-    fn tell_this_hart(&self, hart: &Hart, here: HartId, age: u64, affinity: HartMask, id: u32) {
+    fn tell_this_hart(&self, hart: &Hart, age: u64, elsewhere: HartMask, id: u32) {
+        let here = hart.id();
         self.trace(EventKind::Wake, id, [here.index() as u64, 0]);
         let queue = hart.lock_queue();
         let tell = self.must_tell(hart, &queue, Urgency::FAIR, age, true);
@@ -266,7 +280,7 @@ impl Executor {
             self.interrupt(here);
         }
         if must_wait {
-            self.wake_idle_hart(affinity.without(here));
+            self.wake_idle_hart(elsewhere);
         }
     }
 
@@ -461,7 +475,7 @@ impl Executor {
             };
             // SAFETY: it came out of a queue with its right to run, so it is alive.
             let record = unsafe { &*record };
-            record.place.store(Place::WAITING, Relaxed);
+            record.place.store(Place::NOWHERE, Relaxed);
             drop(queue);
             self.trace(EventKind::Steal, record.id(), [victim.index() as u64, 0]);
             let age = self.translate_age(record, victim, here);
@@ -498,7 +512,7 @@ impl Executor {
             if Place::is_queued(record.place.load(Relaxed)) {
                 // SAFETY: `place` and `home`, read under this queue's lock, say that it is in this queue.
                 unsafe { queue.remove(record) };
-                record.place.store(Place::WAITING, Relaxed);
+                record.place.store(Place::NOWHERE, Relaxed);
                 drop(queue);
                 let requests = record.state.peek();
                 let urgency = effective_urgency(record.policy(), requests);

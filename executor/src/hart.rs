@@ -4,7 +4,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::task::Waker;
 
-use kernel_hal::{HartId, Instant, MAX_HARTS, time};
+use kernel_hal::{HartId, HartMask, Instant, MAX_HARTS, time};
 use ksync::{Rank, SpinLock};
 
 use crate::class::Urgency;
@@ -37,6 +37,7 @@ pub(crate) struct Hart {
     pub(crate) preemption_depth: AtomicU8,
     /// Which hart this is.
     index: u8,
+    mask: HartMask,
     /// While a preemption is served: only what is at least this urgent may run.
     pub(crate) floor: AtomicU8,
     /// The running task told the watchdog that it gets on.
@@ -74,6 +75,7 @@ impl Hart {
             interrupt_depth: AtomicU8::new(0),
             preemption_depth: AtomicU8::new(0),
             index,
+            mask: HartMask::only(HartId::new(index as usize)),
             floor: AtomicU8::new(Urgency::NONE.0),
             made_progress: AtomicBool::new(false),
             summary: Summary::new(),
@@ -93,6 +95,18 @@ impl Hart {
     #[inline]
     pub(crate) fn id(&self) -> HartId {
         HartId::new(usize::from(self.index) & (MAX_HARTS - 1))
+    }
+
+    /// This hart's number.
+    #[inline]
+    pub(crate) fn index(&self) -> u8 {
+        self.index
+    }
+
+    /// The set of just this hart.
+    #[inline]
+    pub(crate) fn mask(&self) -> HartMask {
+        self.mask
     }
 
     #[inline]

@@ -35,6 +35,12 @@ impl ParkingLot {
         HartMask::from_bits(self.idle.load(Ordering::Relaxed))
     }
 
+    /// Whether no hart is idle at the moment.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.idle.load(Ordering::Relaxed) == 0
+    }
+
     /// This hart is about to sleep. The caller looks at the run queues *after* this, and sleeps only if they are
     /// empty still.
     pub fn announce(&self, hart: HartId) {
@@ -52,7 +58,7 @@ impl ParkingLot {
     #[inline(always)]
     pub fn has_idle(&self, candidates: HartMask) -> bool {
         fence(Ordering::SeqCst);
-        !self.idle().intersection(candidates).is_empty()
+        self.idle.load(Ordering::Relaxed) & candidates.bits() != 0
     }
 
     /// Takes one of the `candidates` out of the set, if any is in it. The caller has put its work in a queue *before*

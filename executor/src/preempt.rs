@@ -11,6 +11,7 @@ use kernel_hal::{Instant, interrupt, preemption};
 use crate::class::Urgency;
 use crate::executor::{Executor, ExecutorRef};
 use crate::hart::Hart;
+use crate::task::Place;
 use crate::trace_ring::EventKind;
 
 /// How many preempted tasks may wait on one hart.
@@ -105,6 +106,7 @@ impl Executor {
             return;
         }
         self.charge(hart, record, began);
+        record.place.store(Place::PREEMPTED, Relaxed);
         let waker = hart.current_waker.load(Relaxed);
         let made_progress = hart.made_progress.load(Relaxed);
         let outer_floor = hart.floor.load(Relaxed);
@@ -129,6 +131,7 @@ impl Executor {
         let mut queue = hart.lock_queue();
         queue.set_running(preempted, running, 0);
         hart.current.store(preempted, Relaxed);
+        record.place.store(Place::NOWHERE, Relaxed);
         hart.current_waker.store(waker, Relaxed);
         hart.made_progress.store(made_progress, Relaxed);
         // The watchdog starts anew: the time that others ran does not count.

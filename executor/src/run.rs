@@ -19,7 +19,7 @@ impl Executor {
     pub(crate) fn run_one(&self) -> bool {
         let hart = self.here();
         let mut queue = hart.lock_queue();
-        let record = queue.pick_fair_if_first();
+        let (record, age) = queue.pick_fair_if_first();
         if record.is_null() {
             if queue.len() == 0 {
                 queue.set_running(ptr::null(), Urgency::NONE, 0);
@@ -30,7 +30,7 @@ impl Executor {
         }
         // SAFETY: it came out of the queue with its right to run, so it is alive until it is run.
         let task = unsafe { &*record };
-        let owed_below_age = task.age.load(Relaxed).wrapping_sub(WAKE_UP_GRANULARITY_NANOS);
+        let owed_below_age = age.wrapping_sub(WAKE_UP_GRANULARITY_NANOS);
         self.note_running(hart, &mut queue, task, Urgency::FAIR, owed_below_age);
         // An alarm that was armed for the task before this one will do.
         if !hart.is_contested_at(Urgency::FAIR)
@@ -77,7 +77,7 @@ impl Executor {
         owed_below_age: u64,
     ) {
         queue.set_running(task, urgency, owed_below_age);
-        task.place.store(Place::RUNNING, Relaxed);
+        task.place.store(Place::NOWHERE, Relaxed);
         hart.need_resched.store(false, Relaxed);
     }
 
@@ -130,9 +130,8 @@ impl Executor {
     pub(crate) fn end_poll(&self, hart: &Hart, record: &TaskRecord, is_finished: bool) {
         let nanos = self.charge(hart, record, Instant::now());
         record.count_poll();
-        record.place.store(Place::WAITING, Relaxed);
         hart.current.store(ptr::null_mut(), Relaxed);
-        if nanos > self.poll_budget_nanos.load(Relaxed) || self.trace_enabled.load(Relaxed) {
+        if nanos >= self.notable_poll_nanos.load(Relaxed) {
             self.end_notable_poll(hart, record, nanos, is_finished);
         }
     }

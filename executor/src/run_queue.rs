@@ -263,17 +263,17 @@ impl<'a> LockedQueue<'a> {
         }
     }
 
-    /// Takes out the youngest fair task if nothing goes before the fair class. Null if there is none.
+    /// Takes out the youngest fair task, and says its age, if nothing goes before the fair class. Null if there is none.
     #[inline]
-    pub(crate) fn pick_fair_if_first(&mut self) -> *const TaskRecord {
+    pub(crate) fn pick_fair_if_first(&mut self) -> (*const TaskRecord, u64) {
         if self.summary.has_levels() || self.lists.fair.is_empty() {
-            return ptr::null();
+            return (ptr::null(), 0);
         }
         self.pop_fair()
     }
 
     #[inline]
-    fn pop_fair(&mut self) -> *const TaskRecord {
+    fn pop_fair(&mut self) -> (*const TaskRecord, u64) {
         self.change_len(u32::MAX);
         let record = self.lists.fair.pop();
         // SAFETY: the fair queue was not empty, and what was in it is alive.
@@ -281,7 +281,7 @@ impl<'a> LockedQueue<'a> {
         if age > self.minimum_age() {
             self.summary.minimum_age.store(age, Relaxed);
         }
-        record
+        (record, age)
     }
 
     /// Takes out the most urgent task that is at least as urgent as `floor`. While real-time tasks are `throttled` they
@@ -299,7 +299,7 @@ impl<'a> LockedQueue<'a> {
             return None;
         }
         let record = match top {
-            Urgency::FAIR => self.pop_fair(),
+            Urgency::FAIR => self.pop_fair().0,
             _ => {
                 let list =
                     if top == Urgency::IDLE { &self.lists.idle } else { &self.lists.levels[level_of(top)] };

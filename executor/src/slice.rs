@@ -217,5 +217,6 @@ impl Executor {
         self.overrun_report.store(report as *mut (), Relaxed);
         self.poll_budget_nanos.store(budget_nanos, Relaxed);
         self.watchdog_enabled.store(budget_nanos != NEVER, Relaxed);
+        self.update_notable_polls();
     }
 }

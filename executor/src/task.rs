@@ -110,8 +110,10 @@ pub(crate) struct Place;
 impl Place {
     pub(crate) const FAIR: u8 = 200;
     pub(crate) const IDLE: u8 = 201;
-    pub(crate) const RUNNING: u8 = 202;
-    pub(crate) const WAITING: u8 = 203;
+    /// In no queue: it runs, or waits.
+    pub(crate) const NOWHERE: u8 = 202;
+    /// In no queue: it was preempted in the middle of its poll.
+    pub(crate) const PREEMPTED: u8 = 203;
 
     pub(crate) const fn is_queued(place: u8) -> bool {
         place <= Self::IDLE
@@ -172,7 +174,7 @@ impl TaskRecord {
             header: AtomicPtr::new(std::ptr::null_mut()),
             policy: AtomicU64::new(Policy::of(options.class).bits()),
             affinity: AtomicU32::new(options.affinity.bits()),
-            place: AtomicU8::new(Place::WAITING),
+            place: AtomicU8::new(Place::NOWHERE),
             home: AtomicU8::new(home.index() as u8),
             state: TaskState::new(options.boost_when_woken_by_interrupt),
             turn_nanos: AtomicU64::new(0),
@@ -229,8 +231,11 @@ impl TaskRecord {
     /// What the task is doing.
     pub fn activity(&self) -> Activity {
         match self.place.load(Relaxed) {
-            Place::RUNNING => Activity::Running,
-            Place::WAITING => Activity::Waiting,
+            Place::PREEMPTED => Activity::Running,
+            Place::NOWHERE => {
+                let current = self.executor.hart(self.hart()).current.load(Relaxed);
+                if std::ptr::eq(current, self) { Activity::Running } else { Activity::Waiting }
+            }
             _ => Activity::Ready,
         }
     }
@@ -239,15 +244,33 @@ impl TaskRecord {
     pub fn accounting(&self) -> Accounting {
         let polls = self.polls.load(Relaxed);
         // A task that is in a queue or runs has been woken (or requeued) for a poll that is not counted yet.
-        let place = self.place.load(Relaxed);
-        let begun = u64::from(place != Place::WAITING);
-        let running = u64::from(place == Place::RUNNING);
+        let activity = self.activity();
+        let begun = u64::from(activity != Activity::Waiting);
+        let running = u64::from(activity == Activity::Running);
         Accounting {
             run_time: Duration::from_nanos(self.run_nanos.load(Relaxed)),
             polls,
             wakes: (polls + begun).saturating_sub(self.requeues.load(Relaxed)),
             switches: (polls + running).saturating_sub(self.repeated_polls.load(Relaxed)),
         }
+    }
+
+    /// Whether the task is ready, runs, or ran last on this hart.
+    #[inline]
+    pub(crate) fn is_at(&self, hart_index: u8) -> bool {
+        self.home.load(Relaxed) == hart_index
+    }
+
+    /// Whether the task may run on the hart that is all of `only`.
+    #[inline]
+    pub(crate) fn may_run_on(&self, only: HartMask) -> bool {
+        self.affinity.load(Relaxed) & only.bits() != 0
+    }
+
+    /// The harts other than `only` where the task may run.
+    #[inline]
+    pub(crate) fn allowed_but(&self, only: HartMask) -> HartMask {
+        HartMask::from_bits(self.affinity.load(Relaxed) & !only.bits())
     }
 
     #[inline]
