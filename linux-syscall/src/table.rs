@@ -84,7 +84,7 @@ syscall_table! {
     35 unlinkat(directory: Fd, path: PathAddress, flags: u32) => names::unlinkat, Full, "";
     36 symlinkat(target: PathAddress, directory: Fd, path: PathAddress) => names::symlinkat, Full, "";
     37 linkat(old_directory: Fd, old: PathAddress, new_directory: Fd, new: PathAddress, flags: u32) => names::linkat, Partial, "AT_EMPTY_PATH is refused";
-    40 mount(source: PathAddress, target: PathAddress, kind: PathAddress, flags: Bits, options: UserAddress) => mount::mount, Partial, "new mounts of filesystems without a device; options are not read";
+    40 mount(source: PathAddress, target: PathAddress, kind: PathAddress, flags: Bits, options: PathAddress) => mount::mount, Partial, "new mounts of filesystems without a device; options are refused";
     43 statfs(path: PathAddress, result: UserAddress) => names::statfs, Full, "";
     44 fstatfs(fd: Fd, result: UserAddress) => names::fstatfs, Full, "";
     45 truncate(path: PathAddress, size: i64) => names::truncate, Full, "";
