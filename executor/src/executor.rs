@@ -209,7 +209,7 @@ impl Executor {
             && !queue.is_owed_the_hart(age)
             && hart.is_contested_at(Urgency::FAIR)
             && !self.trace_enabled.load(Relaxed);
-        let (id, elsewhere) = (record.id(), record.allowed_but(hart.mask()));
+        let (id, affinity) = (record.id(), record.affinity());
         // From here on the task may run and end: `record` is not touched any more.
         drop(queue);
         if !is_quiet {
@@ -217,9 +217,10 @@ impl Executor {
                 // An interrupt woke it while this hart was idle, or the hart is between two tasks.
                 return;
             }
-            return self.tell_this_hart(hart, age, elsewhere, id);
+            return self.tell_this_hart(hart, age, affinity, id);
         }
-        self.wake_idle_hart(elsewhere);
+        // This hart runs something, so it is not idle itself.
+        self.wake_idle_hart(affinity);
     }
 
     /// The usual end of a poll of a task that was woken meanwhile: a fair task yields to the others on its hart.
@@ -250,13 +251,13 @@ impl Executor {
         {
             record.age.store(front_age, Relaxed);
         }
-        let elsewhere = record.allowed_but(hart.mask());
+        let affinity = record.affinity();
         // SAFETY: the record is alive and in no queue: the caller has just got the right to run it.
         unsafe { if BUSY { queue.insert_fair(record) } else { queue.insert_only_fair(record) } };
         let others_wait = BUSY && queue.len() > 1;
         drop(queue);
         if others_wait {
-            self.wake_idle_hart(elsewhere);
+            self.wake_idle_hart(affinity);
         }
     }
 
@@ -269,7 +270,7 @@ impl Executor {
     /// A fair task has come into this hart's queue, and it may be more than a matter of waiting.
     #[cold]
     #[inline(never)]
-    fn tell_this_hart(&self, hart: &Hart, age: u64, elsewhere: HartMask, id: u32) {
+    fn tell_this_hart(&self, hart: &Hart, age: u64, affinity: HartMask, id: u32) {
         let here = hart.id();
         self.trace(EventKind::Wake, id, [here.index() as u64, 0]);
         let queue = hart.lock_queue();
@@ -280,7 +281,7 @@ impl Executor {
             self.interrupt(here);
         }
         if must_wait {
-            self.wake_idle_hart(elsewhere);
+            self.wake_idle_hart(affinity.without(here));
         }
     }
 

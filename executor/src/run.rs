@@ -94,7 +94,9 @@ impl Executor {
     unsafe fn run(&self, hart: &Hart, record: *const TaskRecord, urgency: Urgency) {
         // SAFETY: alive until `run` below, which uses up its right to run.
         let task = unsafe { &*record };
-        self.trace(EventKind::Run, task.id(), [u64::from(urgency.0), 0]);
+        if self.trace_enabled.load(Relaxed) {
+            self.trace_run(task, urgency);
+        }
         if hart.previous_task.load(Relaxed) == task.id() {
             task.count_repeated_poll();
         }
@@ -103,6 +105,12 @@ impl Executor {
         unsafe { TaskRecord::into_runnable(record) }.run();
         debug_assert_eq!(preemption::count(), 0, "a poll returned with the preempt count raised");
         ksync::rank::hold_none("at the end of a poll");
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn trace_run(&self, task: &TaskRecord, urgency: Urgency) {
+        self.trace(EventKind::Run, task.id(), [u64::from(urgency.0), 0]);
     }
 
     #[inline]
@@ -155,8 +163,12 @@ impl Executor {
             self.parking.retract(here);
             return false;
         }
-        hart.slice_deadline.store(NEVER, Relaxed);
-        hart.set_contested_at(Urgency::NONE);
+        // A look that is only the watchdog's is left armed: this hart may be awake again long before it, and would have to
+        // arm it anew each time. If not, it goes off once and finds nothing.
+        if !(self.watchdog_enabled.load(Relaxed) && hart.is_contested_at(Urgency::NONE)) {
+            hart.slice_deadline.store(NEVER, Relaxed);
+            hart.set_contested_at(Urgency::NONE);
+        }
         hart.rearm();
         self.trace(EventKind::Park, 0, [0, 0]);
         true

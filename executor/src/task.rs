@@ -267,12 +267,6 @@ impl TaskRecord {
         self.affinity.load(Relaxed) & only.bits() != 0
     }
 
-    /// The harts other than `only` where the task may run.
-    #[inline]
-    pub(crate) fn allowed_but(&self, only: HartMask) -> HartMask {
-        HartMask::from_bits(self.affinity.load(Relaxed) & !only.bits())
-    }
-
     #[inline]
     pub(crate) fn policy(&self) -> Policy {
         Policy::from_bits(self.policy.load(Relaxed))
