@@ -145,7 +145,7 @@ syscall_table! {
     214 brk(end: UserAddress) => memory::brk, Full, "";
     215 munmap(address: UserAddress, len: usize) => memory::munmap, Full, "";
     220 clone(flags: Bits, stack: UserAddress, parent_id: UserAddress, thread_pointer: usize, child_id: UserAddress) => process::clone, Partial, "no namespaces, no pidfd, no ptrace";
-    221 execve(path: PathAddress, arguments: UserAddress, environment: UserAddress) => process::execve, Partial, "set-id bits are ignored";
+    221 execve(path: PathAddress, arguments: UserAddress, environment: UserAddress) => process::execve, Partial, "set-id bits have no effect; other threads of the process are not ended";
     222 mmap(address: UserAddress, len: usize, protection: u32, flags: Bits, fd: Fd, offset: usize) => memory::mmap, Partial, "no huge pages, no locking";
     226 mprotect(address: UserAddress, len: usize, protection: u32) => memory::mprotect, Full, "";
     260 wait4(process: i32, status: UserAddress, options: u32, usage: UserAddress) => process::wait4, Partial, "no resource usage";
