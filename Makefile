@@ -38,7 +38,7 @@ build: ## build the kernel: target/Image and target/zcore.elf
 	@scripts/build.py
 
 test: ## everything that must pass; ends with "N passed, N failed"
-	@$(SETUP) host rust crates qemu guest cross test miri linux
+	@$(SETUP) host rust crates qemu guest cross test miri debug linux
 	@scripts/test.py
 
 bench: ## count instructions of operations, ours and Linux's: target/bench/*.json (BENCH=name for one)

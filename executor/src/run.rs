@@ -193,8 +193,9 @@ impl Executor {
             if self.park(here) {
                 interrupt::wait();
                 self.unpark(here);
+                interrupt::handle_pending();
             }
-            // What is pending is handled here.
+            // What is pending now is handled here.
             interrupt::enable();
         }
     }

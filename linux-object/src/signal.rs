@@ -217,8 +217,24 @@ fn is_ignored(action: SigAction, signal: Signal) -> bool {
     }
 }
 
+/// SIGCONT and SIGKILL let a stopped process go on when they are sent, whatever the process does about them later.
+fn go_on_if_told(process: &Process, signal: Signal) {
+    if signal == Signal::SIGCONT {
+        for stop in [Signal::SIGSTOP, Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGTTOU] {
+            process.with_pending_signals(|pending| pending.discard(stop));
+            for thread in process.threads() {
+                thread.with_signals(|signals| signals.pending.discard(stop));
+            }
+        }
+    }
+    if signal == Signal::SIGCONT || signal == Signal::SIGKILL {
+        process.go_on();
+    }
+}
+
 /// Sends a signal to one thread.
 pub fn send_to_thread(thread: &Arc<Thread>, signal: Signal, info: SignalInfo) {
+    go_on_if_told(thread.process(), signal);
     let action = thread.resources().signal_actions.get(signal);
     let is_deliverable = thread.with_signals(|signals| {
         let is_blocked = signals.blocked.contains(signal);
@@ -234,6 +250,7 @@ pub fn send_to_thread(thread: &Arc<Thread>, signal: Signal, info: SignalInfo) {
 
 /// Sends a signal to a process: a thread that does not block it is told, if there is one.
 pub fn send_to_process(process: &Process, signal: Signal, info: SignalInfo) {
+    go_on_if_told(process, signal);
     let threads = process.threads();
     let Some(first) = threads.first() else { return };
     let action = first.resources().signal_actions.get(signal);

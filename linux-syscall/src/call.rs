@@ -4,10 +4,11 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::pin::Pin;
 
-use kernel_hal::{UserContext, VirtAddr};
+use kernel_hal::UserContext;
 use linux_abi::Errno;
 use linux_object::obstacle::{Attempt, Obstacle, complete};
 use linux_object::process::execute::NewProgram;
+use linux_object::program::Tenancy;
 use linux_object::thread::{Interrupted, Resources, Thread};
 use linux_object::user_buffer::UserMemory;
 
@@ -19,8 +20,8 @@ pub struct Call<'a> {
     pub resources: &'a Resources,
     /// Its registers.
     pub context: &'a mut UserContext,
-    /// Where its signal handlers return to.
-    pub signal_return: VirtAddr,
+    /// Its stake in its memory.
+    pub tenancy: &'a Tenancy,
 }
 
 impl Call<'_> {

@@ -34,12 +34,12 @@ const MOST_IOVECS: usize = 1024;
 /// `getdents64` collects at most this much in the kernel at once.
 const MOST_DIRECTORY_BYTES: usize = 32 << 10;
 
-fn descriptor(call: &Call<'_>, fd: Fd) -> Result<Arc<OpenFile>, Errno> {
+pub(crate) fn descriptor(call: &Call<'_>, fd: Fd) -> Result<Arc<OpenFile>, Errno> {
     call.resources.files.get(fd.0)
 }
 
 /// Where a relative path begins: `None` is the working directory.
-fn start_of(call: &Call<'_>, directory: Fd) -> Result<Option<Arc<Place>>, Errno> {
+pub(crate) fn start_of(call: &Call<'_>, directory: Fd) -> Result<Option<Arc<Place>>, Errno> {
     if directory.0 == AT_FDCWD {
         return Ok(None);
     }

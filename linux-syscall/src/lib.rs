@@ -14,6 +14,7 @@ mod argument;
 mod file;
 mod memory;
 mod mount;
+mod names;
 mod poll;
 mod process;
 mod signal;

@@ -1,5 +1,6 @@
 //! Mounting, and bringing filesystems to stable storage.
 
+use kernel_hal::PAGE_SIZE;
 use linux_abi::Errno;
 use linux_abi::stat::FileType;
 use linux_object::namespace::{self, walk};
@@ -23,7 +24,7 @@ pub fn mount(
     target: PathAddress,
     kind: PathAddress,
     flags: Bits,
-    _options: UserAddress,
+    options: PathAddress,
 ) -> Result<Outcome, Errno> {
     if !call.thread.process().credentials().is_privileged() {
         return Err(Errno::EPERM);
@@ -37,6 +38,14 @@ pub fn mount(
         let target = complete(|| memory.read_path(UserAddress(target.0).get())).await?;
         let kind =
             complete(|| memory.read_string(UserAddress(kind.0).get(), LONGEST_KIND, Errno::EINVAL)).await?;
+        if options.0 != 0 {
+            let options =
+                complete(|| memory.read_string(UserAddress(options.0).get(), PAGE_SIZE, Errno::EINVAL))
+                    .await?;
+            if !options.is_empty() {
+                return Err(Errno::EINVAL);
+            }
+        }
         let credentials = thread.process().credentials();
         let place = walk(&resources.paths, &credentials, None, &target, true).await?;
         if place.inode().file_type() != FileType::Directory {

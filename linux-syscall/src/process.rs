@@ -119,7 +119,6 @@ pub fn clone(
         exit_signal: Signal::new(exit_signal),
         stack: stack.0,
         thread_pointer,
-        signal_return: call.signal_return,
         child_id: child_id.0,
     };
     if exit_signal != 0 && request.exit_signal.is_none() {
@@ -128,7 +127,7 @@ pub fn clone(
     call.context.save_float();
     let memory = call.memory();
     let wants_id = request.flags.contains(CloneFlags::PARENT_SETTID);
-    let thread = process::clone(call.thread, call.resources, call.context, &request, |id| {
+    let thread = process::clone(call.thread, call.resources, call.context, call.tenancy, &request, |id| {
         if !wants_id {
             return Ok(());
         }

@@ -34,6 +34,7 @@ pub(crate) async fn handle_work(user: &mut UserThread) -> bool {
     {
         deliver(user, signal, info).await;
     }
+    user.thread.until_process_goes_on().await;
     if user.thread.work().contains(Work::EXIT) {
         return false;
     }
@@ -64,7 +65,8 @@ async fn deliver(user: &mut UserThread, signal: Signal, info: SignalInfo) {
         SIG_DFL => {
             match default_action(signal) {
                 DefaultAction::Ignore | DefaultAction::Continue => {}
-                DefaultAction::Stop | DefaultAction::Terminate { .. } => {
+                DefaultAction::Stop => user.thread.process().stop(signal),
+                DefaultAction::Terminate { .. } => {
                     user.thread.process().request_exit(killed_by(signal));
                 }
             }

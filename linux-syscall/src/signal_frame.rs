@@ -86,7 +86,7 @@ pub(crate) async fn push(
     }
     let registers = &mut user.context.registers;
     registers[UserContext::SP] = address;
-    registers[UserContext::RA] = user.signal_return.as_usize();
+    registers[UserContext::RA] = user.tenancy.signal_return().as_usize();
     registers[UserContext::A0] = signal.number().into();
     registers[UserContext::A0 + 1] = address + core::mem::offset_of!(SignalFrame, info);
     registers[UserContext::A0 + 2] = address + core::mem::offset_of!(SignalFrame, uc);

@@ -7,9 +7,11 @@ use linux_abi::Errno;
 use linux_abi::resource::Rlimit;
 use linux_abi::system::{
     LINUX_REBOOT_CMD_HALT, LINUX_REBOOT_CMD_POWER_OFF, LINUX_REBOOT_CMD_RESTART, LINUX_REBOOT_MAGIC1,
-    LINUX_REBOOT_MAGIC2, LINUX_REBOOT_MAGIC2A, LINUX_REBOOT_MAGIC2B, LINUX_REBOOT_MAGIC2C, Sysinfo, Utsname,
+    LINUX_REBOOT_MAGIC2, LINUX_REBOOT_MAGIC2A, LINUX_REBOOT_MAGIC2B, LINUX_REBOOT_MAGIC2C,
+    SYSLOG_ACTION_CLOSE, SYSLOG_ACTION_OPEN, SYSLOG_ACTION_READ_ALL, SYSLOG_ACTION_SIZE_BUFFER,
+    SYSLOG_ACTION_SIZE_UNREAD, Sysinfo, Utsname,
 };
-use linux_object::{console, random, resource_limits, version};
+use linux_object::{console, kernel_messages, random, resource_limits, version};
 
 use crate::argument::UserAddress;
 use crate::call::{Call, Outcome, attempt, slow};
@@ -33,6 +35,24 @@ pub fn sethostname(call: &mut Call<'_>, name: UserAddress, len: i32) -> Result<O
         version::set_host_name(&bytes[..len]);
         Ok(0)
     }))
+}
+
+pub fn syslog(call: &mut Call<'_>, action: i32, buffer: UserAddress, len: i32) -> Result<Outcome, Errno> {
+    match action {
+        SYSLOG_ACTION_READ_ALL => {
+            let len = usize::try_from(len).map_err(|_| Errno::EINVAL)?;
+            if buffer.is_null() {
+                return Err(Errno::EINVAL);
+            }
+            let text = kernel_messages::read_all(len)?;
+            let memory = call.memory();
+            Ok(attempt(call, move || memory.write_bytes(buffer.get(), &text).map(|()| text.len())))
+        }
+        SYSLOG_ACTION_SIZE_UNREAD => kernel_messages::size_unread().map(Outcome::Done),
+        SYSLOG_ACTION_SIZE_BUFFER => kernel_messages::size_buffer().map(Outcome::Done),
+        SYSLOG_ACTION_CLOSE | SYSLOG_ACTION_OPEN => Ok(Outcome::Done(0)),
+        _ => Err(Errno::EINVAL),
+    }
 }
 
 /// Randomness is handed out in pieces of at most this, so that a large request can be interrupted.

@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::argument::{Argument, Bits, Fd, FromRegister, Mode, OpenArgument, PathAddress, UserAddress};
 use crate::call::{Call, IntoOutcome, Outcome};
-use crate::{file, memory, mount, poll, process, signal, system, time};
+use crate::{file, memory, mount, names, poll, process, signal, system, time};
 use linux_abi::Errno;
 
 /// How much of what Linux does a row does.
@@ -80,7 +80,15 @@ syscall_table! {
     24 dup3(old: Fd, new: Fd, flags: OpenArgument) => file::dup3, Full, "";
     25 fcntl(fd: Fd, command: i32, argument: usize) => file::fcntl, Partial, "descriptors and status flags";
     29 ioctl(fd: Fd, request: u32, argument: UserAddress) => file::ioctl, Full, "what is known depends on the file";
-    40 mount(source: PathAddress, target: PathAddress, kind: PathAddress, flags: Bits, options: UserAddress) => mount::mount, Partial, "new mounts of filesystems without a device; options are not read";
+    34 mkdirat(directory: Fd, path: PathAddress, mode: Mode) => names::mkdirat, Full, "";
+    35 unlinkat(directory: Fd, path: PathAddress, flags: u32) => names::unlinkat, Full, "";
+    36 symlinkat(target: PathAddress, directory: Fd, path: PathAddress) => names::symlinkat, Full, "";
+    37 linkat(old_directory: Fd, old: PathAddress, new_directory: Fd, new: PathAddress, flags: u32) => names::linkat, Partial, "AT_EMPTY_PATH is refused";
+    40 mount(source: PathAddress, target: PathAddress, kind: PathAddress, flags: Bits, options: PathAddress) => mount::mount, Partial, "new mounts of filesystems without a device; options are refused";
+    43 statfs(path: PathAddress, result: UserAddress) => names::statfs, Full, "";
+    44 fstatfs(fd: Fd, result: UserAddress) => names::fstatfs, Full, "";
+    45 truncate(path: PathAddress, size: i64) => names::truncate, Full, "";
+    46 ftruncate(fd: Fd, size: i64) => names::ftruncate, Full, "";
     48 faccessat(directory: Fd, path: PathAddress, mode: u32) => file::faccessat, Full, "";
     49 chdir(path: PathAddress) => file::chdir, Full, "";
     50 fchdir(fd: Fd) => file::fchdir, Full, "";
@@ -107,6 +115,7 @@ syscall_table! {
     113 clock_gettime(clock: i32, result: UserAddress) => time::clock_gettime, Partial, "no CPU-time clocks";
     114 clock_getres(clock: i32, result: UserAddress) => time::clock_getres, Partial, "no CPU-time clocks";
     115 clock_nanosleep(clock: i32, flags: i32, request: UserAddress, rest: UserAddress) => time::clock_nanosleep, Partial, "no CPU-time clocks";
+    116 syslog(action: i32, buffer: UserAddress, len: i32) => system::syslog, Partial, "READ, READ_CLEAR and CLEAR are refused; the console's level is fixed";
     129 kill(process: i32, signal: i32) => signal::kill, Partial, "permissions are not checked";
     131 tgkill(process: i32, thread: i32, signal: i32) => signal::tgkill, Partial, "permissions are not checked";
     132 sigaltstack(new: UserAddress, old: UserAddress) => signal::sigaltstack, Full, "";
@@ -136,11 +145,12 @@ syscall_table! {
     214 brk(end: UserAddress) => memory::brk, Full, "";
     215 munmap(address: UserAddress, len: usize) => memory::munmap, Full, "";
     220 clone(flags: Bits, stack: UserAddress, parent_id: UserAddress, thread_pointer: usize, child_id: UserAddress) => process::clone, Partial, "no namespaces, no pidfd, no ptrace";
-    221 execve(path: PathAddress, arguments: UserAddress, environment: UserAddress) => process::execve, Partial, "set-id bits are ignored";
+    221 execve(path: PathAddress, arguments: UserAddress, environment: UserAddress) => process::execve, Partial, "set-id bits have no effect; other threads of the process are not ended";
     222 mmap(address: UserAddress, len: usize, protection: u32, flags: Bits, fd: Fd, offset: usize) => memory::mmap, Partial, "no huge pages, no locking";
     226 mprotect(address: UserAddress, len: usize, protection: u32) => memory::mprotect, Full, "";
     260 wait4(process: i32, status: UserAddress, options: u32, usage: UserAddress) => process::wait4, Partial, "no resource usage";
     261 prlimit64(process: i32, resource: u32, new: UserAddress, old: UserAddress) => system::prlimit64, Partial, "limits can be read";
+    276 renameat2(old_directory: Fd, old: PathAddress, new_directory: Fd, new: PathAddress, flags: u32) => names::renameat2, Partial, "RENAME_WHITEOUT is refused";
     278 getrandom(buffer: UserAddress, count: usize, flags: u32) => system::getrandom, Full, "";
     291 statx(directory: Fd, path: PathAddress, flags: u32, mask: u32, buffer: UserAddress) => file::statx, Full, "";
     439 faccessat2(directory: Fd, path: PathAddress, mode: u32, flags: u32) => file::faccessat2, Full, "";

@@ -16,6 +16,7 @@ use linux_abi::signal_info::{
 };
 use linux_object::obstacle::complete;
 use linux_object::process::{StartedThread, end_thread};
+use linux_object::program::Tenancy;
 use linux_object::signal::killed_by;
 use linux_object::thread::{Resources, Thread, Work};
 use linux_object::user_buffer::UserMemory;
@@ -32,7 +33,7 @@ pub fn spawn(started: StartedThread) {
         thread: started.thread,
         resources: started.resources,
         context: started.context,
-        signal_return: started.signal_return,
+        tenancy: started.tenancy,
         interrupted: None,
     };
     spawn_small(run(user, started.set_child_id));
@@ -92,8 +93,8 @@ pub(crate) struct UserThread {
     pub(crate) thread: Arc<Thread>,
     pub(crate) resources: Resources,
     pub(crate) context: UserContext,
-    /// Where its signal handlers return to.
-    pub(crate) signal_return: VirtAddr,
+    /// Its stake in its memory.
+    pub(crate) tenancy: Tenancy,
     /// The call that a signal interrupted, until it is decided what becomes of it.
     pub(crate) interrupted: Option<InterruptedCall>,
 }
@@ -147,7 +148,7 @@ impl UserThread {
             thread: &self.thread,
             resources: &self.resources,
             context: &mut self.context,
-            signal_return: self.signal_return,
+            tenancy: &self.tenancy,
         };
         let outcome =
             if strace::is_enabled() { strace::dispatch(&mut call) } else { table::dispatch(&mut call) };
@@ -181,8 +182,10 @@ impl UserThread {
             Completion::Registers(context) => self.context = *context,
             Completion::Program(program) => {
                 self.context = program.context;
-                self.resources = program.resources;
-                self.signal_return = program.signal_return;
+                let former = core::mem::replace(&mut self.resources, program.resources);
+                if core::mem::replace(&mut self.tenancy, program.tenancy).end() {
+                    former.address_space.clear();
+                }
             }
         }
     }
@@ -238,8 +241,7 @@ impl UserThread {
     async fn leave(&mut self) {
         self.context.save_float();
         let clear = self.thread.clear_child_id();
-        let shares_memory = Arc::strong_count(&self.resources.address_space) > OWN_REFERENCES;
-        if clear != 0 && shares_memory {
+        if clear != 0 && self.tenancy.is_shared() {
             let memory = UserMemory::new(self.resources.address_space.clone());
             // Nobody is left who could be told of a bad address.
             let _ = complete(|| memory.write(VirtAddr::new(clear), &0u32)).await;
@@ -247,7 +249,8 @@ impl UserThread {
         if Arc::strong_count(&self.resources.files) <= OWN_REFERENCES {
             drop(self.resources.files.close_all());
         }
-        if !shares_memory {
+        let replacement = self.tenancy.of_copy();
+        if core::mem::replace(&mut self.tenancy, replacement).end() {
             self.resources.address_space.clear();
         }
         AddressSpace::deactivate();

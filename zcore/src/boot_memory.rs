@@ -9,11 +9,6 @@ use kernel_object::frame::{self, Frame, FrameKind};
 
 use crate::symbols;
 
-/// What only the kernel may use when programs have used up everything else: a part of memory, and the most there is to
-/// it (8 MiB).
-const RESERVE_FRACTION: usize = 128;
-const MOST_RESERVED_FRAMES: usize = 2048;
-
 /// What the kernel keeps for its own objects when programs have taken all else: so much of memory, within bounds. It
 /// must be more than what harts keep in their caches.
 const RESERVE_DIVISOR: usize = 64;
@@ -37,7 +32,6 @@ pub fn hand_over(description: &MachineDescription<'_>, tree: DeviceTree<'_>) {
     unsafe { frame::init(&free) };
     let statistics = frame::statistics();
     frame::set_reserve((statistics.total / RESERVE_DIVISOR).clamp(LEAST_RESERVE_FRAMES, MOST_RESERVE_FRAMES));
-    frame::set_reserve((statistics.free / RESERVE_FRACTION).min(MOST_RESERVED_FRAMES));
     log::info!("memory: {} MiB free", statistics.free >> 8);
 }
 

@@ -6,7 +6,7 @@ use core::time::Duration;
 
 use executor::TaskOptions;
 use kernel_hal::machine_description::MachineDescription;
-use kernel_hal::{HartId, machine};
+use kernel_hal::{HartId, Instant, machine};
 use ksync::Once;
 use linux_object::{clock, console, random};
 use zcore_drivers::block::BlockDevice;
@@ -19,6 +19,8 @@ use crate::{command_line, interrupts, panic};
 
 /// Random bytes that a device gives for the kernel's own generator.
 const ENTROPY_BYTES: usize = 64;
+/// How often disks are asked whether they still answer.
+const DISK_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// What programs call the UART.
 const UART_NAME: &str = "ttyS0";
 
@@ -49,7 +51,17 @@ pub fn probe(description: &MachineDescription<'_>) {
     for source in found.entropy {
         executor::spawn(TaskOptions::new("entropy"), seed_from(source)).detach();
     }
-    DISKS.call_once(|| found.disks);
+    if !DISKS.call_once(|| found.disks).is_empty() {
+        executor::spawn(TaskOptions::new("disk timeouts"), watch_disks()).detach();
+    }
+}
+
+/// Ends the wait for requests that a disk does not answer.
+async fn watch_disks() {
+    loop {
+        executor::sleep(DISK_CHECK_INTERVAL).await;
+        disks().iter().for_each(|disk| disk.device.check_timeouts(Instant::now()));
+    }
 }
 
 async fn seed_from(source: Arc<dyn EntropySource>) {

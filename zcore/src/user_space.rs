@@ -79,7 +79,13 @@ fn register_file_systems() {
     namespace::register("proc", procfs::file_system);
     namespace::register("sysfs", sysfs::file_system);
     namespace::register("devtmpfs", devices::file_system);
-    namespace::register("tmpfs", || Ok(Tmpfs::new(clock::time_stamp, &TmpfsOptions::default())?));
+    namespace::register("tmpfs", || Ok(Tmpfs::new(clock::time_stamp, &tmpfs_options())?));
+}
+
+/// A tmpfs may fill half of memory, as on Linux.
+fn tmpfs_options() -> TmpfsOptions {
+    let half = kernel_object::frame::statistics().total as u64 / 2;
+    TmpfsOptions { most_pages: Some(half), most_inodes: Some(half), ..TmpfsOptions::default() }
 }
 
 /// Why there is no first program.
@@ -102,7 +108,7 @@ impl core::fmt::Display for Failure {
 }
 
 async fn run_first_program() -> Result<(), Failure> {
-    let options = TmpfsOptions { permissions: ROOT_PERMISSIONS, ..TmpfsOptions::default() };
+    let options = TmpfsOptions { permissions: ROOT_PERMISSIONS, ..tmpfs_options() };
     let root = Tmpfs::new(clock::time_stamp, &options).map_err(|_| Failure::NoMemory)?;
     let root = namespace::attach(root, None);
     let ramdisk = machine_description().chosen.initial_ramdisk.ok_or(Failure::NoInitialFiles)?;

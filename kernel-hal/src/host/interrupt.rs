@@ -29,6 +29,8 @@ pub(crate) fn wait() {
     std::thread::yield_now();
 }
 
+pub(crate) fn handle_pending() {}
+
 pub(crate) fn raise_software_interrupt(targets: HartMask) {
     PENDING.fetch_or(targets.bits(), Ordering::AcqRel);
 }

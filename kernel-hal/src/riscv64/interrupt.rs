@@ -2,7 +2,7 @@
 
 use core::arch::asm;
 
-use super::hart;
+use super::{hart, trap};
 use crate::HartMask;
 use crate::interrupt::SavedState;
 
@@ -40,6 +40,18 @@ pub(crate) fn are_enabled() -> bool {
 pub(crate) fn wait() {
     // SAFETY: `wfi` only waits.
     unsafe { asm!("wfi", options(nostack, preserves_flags)) };
+}
+
+/// Handles in place what is pending: nothing is interrupted, so there is nothing to save and to restore.
+#[inline]
+pub(crate) fn handle_pending() {
+    let (pending, enabled): (usize, usize);
+    // SAFETY: reads two registers.
+    unsafe {
+        asm!("csrr {}, sip", "csrr {}, sie", out(reg) pending, out(reg) enabled,
+            options(nomem, nostack, preserves_flags));
+    }
+    trap::handle_pending(pending & enabled);
 }
 
 pub(crate) fn raise_software_interrupt(targets: HartMask) {

@@ -132,6 +132,16 @@ fn prepare_status_for_user_entry() {
     }
 }
 
+/// Runs the handlers of all interrupts in a set, which has a bit for each number.
+#[inline]
+pub(super) fn handle_pending(pending: usize) {
+    for number in [INTERRUPT_TIMER, INTERRUPT_SOFTWARE, INTERRUPT_EXTERNAL] {
+        if pending & 1 << number != 0 {
+            handle_interrupt(number);
+        }
+    }
+}
+
 /// Runs the handler of an interrupt, wherever it was taken.
 pub(super) fn handle_interrupt(number: usize) {
     let Some(handlers) = contract::handlers() else { return };

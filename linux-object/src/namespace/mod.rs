@@ -3,6 +3,7 @@
 //! A [`Place`] is where a walk has come to: an inode, the mount it was reached through, and the places above it, so that
 //! `..` and `getcwd` need no search. Walks are iterative and bounded, whatever links say.
 
+mod change;
 mod file_systems;
 mod mount;
 mod place;
@@ -13,6 +14,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use ksync::{Rank, SpinLock};
 
+pub use change::{Actor, Named};
 pub use file_systems::{FileSystemMaker, kinds, make, register};
 pub use mount::{Mount, attach, mounts};
 pub use place::Place;

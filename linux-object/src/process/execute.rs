@@ -3,11 +3,11 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use kernel_hal::{UserContext, VirtAddr};
+use kernel_hal::UserContext;
 use linux_abi::Errno;
 
 use crate::namespace::walk;
-use crate::program::{self, Interpreter, ProgramSource};
+use crate::program::{self, Interpreter, ProgramSource, Tenancy};
 use crate::signal::NO_STACK;
 use crate::thread::{Resources, Thread};
 
@@ -27,8 +27,8 @@ pub struct NewProgram {
     pub resources: Resources,
     /// Its first registers.
     pub context: UserContext,
-    /// Where its signal handlers return to.
-    pub signal_return: VirtAddr,
+    /// Its stake in its new memory.
+    pub tenancy: Tenancy,
 }
 
 /// References to the file table that are the thread's own: in its future, in what others see of it, and in this call.
@@ -80,7 +80,7 @@ pub async fn execute(
         thread.set_resources(resources.clone());
         thread.release_memory();
         let context = UserContext::new(loaded.entry, loaded.stack_pointer);
-        return Ok(NewProgram { resources, context, signal_return: loaded.signal_return });
+        return Ok(NewProgram { resources, context, tenancy: Tenancy::new(loaded.signal_return) });
     }
     Err(Errno::ELOOP)
 }

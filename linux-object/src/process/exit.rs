@@ -55,7 +55,7 @@ pub fn end_thread(thread: &Arc<Thread>) {
     }
 }
 
-fn report(process: &Process, status: WaitStatus) -> ChildReport {
+pub(super) fn report(process: &Process, status: WaitStatus) -> ChildReport {
     let (code, status) = match status {
         WaitStatus::Exited(code) => (CLD_EXITED, i32::from(code)),
         WaitStatus::Killed { signal, core_dumped: false } => (CLD_KILLED, i32::from(signal)),

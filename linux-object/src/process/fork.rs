@@ -2,13 +2,14 @@
 
 use alloc::sync::Arc;
 
-use kernel_hal::{UserContext, VirtAddr};
+use kernel_hal::UserContext;
 use linux_abi::Errno;
 use linux_abi::process::CloneFlags;
 use linux_abi::signal::Signal;
 
 use super::start::{StartedThread, start};
 use super::{Process, TABLE};
+use crate::program::Tenancy;
 use crate::thread::{Resources, Thread};
 
 /// What a new thread or process is to be like.
@@ -22,8 +23,6 @@ pub struct CloneRequest {
     pub stack: usize,
     /// The child's thread pointer, with `SETTLS`.
     pub thread_pointer: usize,
-    /// Where the caller's signal handlers return to, and the child's will.
-    pub signal_return: VirtAddr,
     /// Where the child's number is to be stored, and zeroed when it ends.
     pub child_id: usize,
 }
@@ -83,6 +82,7 @@ pub fn clone(
     caller: &Arc<Thread>,
     resources: &Resources,
     context: &UserContext,
+    tenancy: &Tenancy,
     request: &CloneRequest,
     store_parent_id: impl FnOnce(i32) -> Result<(), Errno>,
 ) -> Result<Arc<Thread>, Errno> {
@@ -92,11 +92,13 @@ pub fn clone(
     let id = TABLE.lock().allocate()?;
     store_parent_id(id)?;
 
+    let shares_memory = request.flags.contains(CloneFlags::VM);
+    let tenancy = if shares_memory { tenancy.share() } else { tenancy.of_copy() };
     let shares_process = request.flags.contains(CloneFlags::THREAD);
     let parent = caller.process();
     let process =
         if shares_process { parent.clone() } else { Process::new(id, Some(parent), request.exit_signal) };
-    let signals = caller.with_signals(|signals| signals.inherit(request.flags.contains(CloneFlags::VM)));
+    let signals = caller.with_signals(|signals| signals.inherit(shares_memory));
     let thread = Thread::new(id, process.clone(), resources.clone(), signals);
     thread.set_name(&caller.name());
     if request.flags.contains(CloneFlags::CHILD_CLEARTID) {
@@ -128,12 +130,6 @@ pub fn clone(
     }
     let wants_own_id = request.flags.contains(CloneFlags::CHILD_SETTID);
     let set_child_id = if wants_own_id { request.child_id } else { 0 };
-    start(StartedThread {
-        thread: thread.clone(),
-        resources,
-        context: child_context,
-        signal_return: request.signal_return,
-        set_child_id,
-    });
+    start(StartedThread { thread: thread.clone(), resources, context: child_context, tenancy, set_child_id });
     Ok(thread)
 }

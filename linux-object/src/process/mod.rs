@@ -7,6 +7,7 @@ mod exit;
 mod fork;
 mod identity;
 mod start;
+mod stop;
 mod wait;
 
 pub mod execute;
@@ -24,6 +25,7 @@ use crate::credentials::Credentials;
 use crate::signal::PendingSignals;
 use crate::thread::Thread;
 use identity::IdentityTable;
+use stop::StopState;
 
 pub use exit::end_thread;
 pub use fork::{CloneRequest, clone};
@@ -45,6 +47,7 @@ pub struct Process {
     child_event: WaitQueue,
     credentials: SpinLock<Arc<Credentials>>,
     exit_signal: Option<Signal>,
+    stop_state: StopState,
     pending_signals: SpinLock<PendingSignals>,
     started: Instant,
 }
@@ -80,6 +83,7 @@ impl Process {
             child_event: WaitQueue::new("child event"),
             credentials: SpinLock::new(Rank::FILE, credentials),
             exit_signal,
+            stop_state: StopState::default(),
             pending_signals: SpinLock::new(Rank::FILE, PendingSignals::default()),
             started: Instant::now(),
         })

@@ -2,12 +2,13 @@
 
 use alloc::sync::Arc;
 
-use kernel_hal::{UserContext, VirtAddr};
+use kernel_hal::UserContext;
 use ksync::Once;
 use linux_abi::Errno;
 
 use super::execute::NewProgram;
 use super::{Process, TABLE};
+use crate::program::Tenancy;
 use crate::thread::{Resources, Thread};
 
 /// A thread with all that its future needs to begin.
@@ -18,8 +19,8 @@ pub struct StartedThread {
     pub resources: Resources,
     /// Its registers.
     pub context: UserContext,
-    /// Where its signal handlers return to.
-    pub signal_return: VirtAddr,
+    /// Its stake in its memory.
+    pub tenancy: Tenancy,
     /// Where it stores its number in its own memory before its first instruction; 0 for nowhere.
     pub set_child_id: usize,
 }
@@ -50,6 +51,6 @@ pub fn first_process(resources: Resources) -> Result<Arc<Thread>, Errno> {
 
 /// Lets the first process run.
 pub fn start_first_thread(thread: Arc<Thread>, program: NewProgram) {
-    let NewProgram { resources, context, signal_return } = program;
-    start(StartedThread { thread, resources, context, signal_return, set_child_id: 0 });
+    let NewProgram { resources, context, tenancy } = program;
+    start(StartedThread { thread, resources, context, tenancy, set_child_id: 0 });
 }

@@ -35,8 +35,8 @@ impl WaitSelector {
     }
 }
 
-/// Looks for a child that ended; takes it off the table unless `NOWAIT`. `Ok(None)`: there are children, but none has
-/// ended yet. `ECHILD`: there is none to wait for.
+/// Looks for a child that ended, or that stopped or went on if the flags ask for that. One that ended is taken off the
+/// table unless `NOWAIT`. `Ok(None)`: there are children, but nothing has happened to them. `ECHILD`: there is none to wait for.
 pub fn try_wait(
     process: &Process,
     selector: WaitSelector,
@@ -46,6 +46,13 @@ pub fn try_wait(
     let mut family = process.family.lock();
     if !family.children.iter().any(|child| selector.matches(child)) {
         return Err(Errno::ECHILD);
+    }
+    let changed = family.children.iter().filter(|child| selector.matches(child)).find_map(|child| {
+        let status = child.stop_state.take_report(flags)?;
+        Some(WaitedChild { id: child.id(), status })
+    });
+    if changed.is_some() {
+        return Ok(changed);
     }
     let ended = family.children.iter().enumerate().find_map(|(index, child)| {
         let status = child.fate().filter(|_| selector.matches(child))?;

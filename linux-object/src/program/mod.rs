@@ -3,6 +3,7 @@
 mod elf;
 mod script;
 mod stack;
+mod tenancy;
 
 pub mod shared_object;
 
@@ -27,6 +28,7 @@ use crate::user_buffer::UserMemory;
 use elf::{Program, Segment};
 
 pub use script::Interpreter;
+pub use tenancy::Tenancy;
 
 /// What a new program needs.
 pub struct LoadedProgram {

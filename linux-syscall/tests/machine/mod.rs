@@ -18,6 +18,7 @@ use linux_object::file::FileTable;
 use linux_object::namespace::{PathContext, attach};
 use linux_object::process::execute::NewProgram;
 use linux_object::process::{all_processes, first_process, set_thread_spawner, start_first_thread};
+use linux_object::program::Tenancy;
 use linux_object::thread::Resources;
 use rcore_fs::tmpfs::{Tmpfs, TmpfsOptions};
 
@@ -78,8 +79,11 @@ impl Machine {
         let thread = first_process(self.resources.clone()).unwrap();
         let mut context = UserContext::new(VirtAddr::new(0x1000), VirtAddr::new(STACK_TOP));
         context.registers[UserContext::TP] = number;
-        let program =
-            NewProgram { resources: self.resources.clone(), context, signal_return: VirtAddr::new(0x2000) };
+        let program = NewProgram {
+            resources: self.resources.clone(),
+            context,
+            tenancy: Tenancy::new(VirtAddr::new(0x2000)),
+        };
         start_first_thread(thread, program);
         self.simulator.run_until_idle();
     }

@@ -1,0 +1,162 @@
+//! Giving names and taking them away.
+
+use alloc::sync::Arc;
+
+use linux_abi::Errno;
+use linux_abi::stat::FileType;
+use rcore_fs::{Creation, INode, NewNode, RenameFlags};
+
+use super::{LastComponent, PathContext, Place, walk, walk_to_parent};
+use crate::credentials::{Credentials, Permission};
+
+const STICKY: u32 = 0o1000;
+const SET_GROUP_ID: u32 = 0o2000;
+
+/// Who changes names, and from where paths begin.
+pub struct Actor<'a> {
+    /// Root, working directory and creation mask.
+    pub paths: &'a PathContext,
+    /// User and groups.
+    pub credentials: &'a Credentials,
+}
+
+/// A path, and the directory that it begins in if that is not the working directory.
+pub struct Named<'a> {
+    /// The directory.
+    pub start: Option<Arc<Place>>,
+    /// The path.
+    pub path: &'a [u8],
+}
+
+impl Actor<'_> {
+    async fn parent(&self, named: &Named<'_>) -> Result<LastComponent, Errno> {
+        walk_to_parent(self.paths, self.credentials, named.start.clone(), named.path).await
+    }
+
+    /// Whether names may be given and taken in a directory.
+    async fn check_directory(&self, directory: &Place) -> Result<(), Errno> {
+        let metadata = directory.inode().metadata().await?;
+        self.credentials.check(&metadata, Permission::WRITE | Permission::EXECUTE)
+    }
+
+    /// Whether this very name may be taken away: in a sticky directory only by who owns it or what it names.
+    async fn check_removal(&self, directory: &Place, victim: &Arc<dyn INode>) -> Result<(), Errno> {
+        let above = directory.inode().metadata().await?;
+        self.credentials.check(&above, Permission::WRITE | Permission::EXECUTE)?;
+        if above.permissions & STICKY == 0 || self.credentials.is_privileged() {
+            return Ok(());
+        }
+        let user = self.credentials.file_user;
+        let owns = above.user == user || victim.metadata().await?.user == user;
+        if owns { Ok(()) } else { Err(Errno::EPERM) }
+    }
+
+    /// Creates something that is not a regular file to be opened.
+    pub async fn create(&self, named: &Named<'_>, node: NewNode<'_>, permissions: u32) -> Result<(), Errno> {
+        let LastComponent { directory, name, must_be_directory } = self.parent(named).await?;
+        if name.is_empty() {
+            return Err(Errno::EEXIST);
+        }
+        let is_directory = matches!(node, NewNode::Directory);
+        if must_be_directory && !is_directory {
+            return Err(Errno::ENOENT);
+        }
+        match directory.inode().lookup(&name).await {
+            Ok(_) => return Err(Errno::EEXIST),
+            Err(Errno::ENOENT) => {}
+            Err(error) => return Err(error),
+        }
+        self.check_directory(&directory).await?;
+        let above = directory.inode().metadata().await?;
+        let inherits = above.permissions & SET_GROUP_ID != 0;
+        let mut permissions = permissions & !self.paths.creation_mask();
+        if inherits && is_directory {
+            permissions |= SET_GROUP_ID;
+        }
+        let creation = Creation {
+            node,
+            permissions,
+            user: self.credentials.file_user,
+            group: if inherits { above.group } else { self.credentials.file_group },
+        };
+        directory.inode().create(&name, &creation).await.map(drop)
+    }
+
+    /// Takes a name away from something that is no directory.
+    pub async fn unlink(&self, named: &Named<'_>) -> Result<(), Errno> {
+        let LastComponent { directory, name, must_be_directory } = self.parent(named).await?;
+        if name.is_empty() {
+            return Err(Errno::EISDIR);
+        }
+        let victim = directory.inode().lookup(&name).await?;
+        match victim.file_type() {
+            FileType::Directory => return Err(Errno::EISDIR),
+            _ if must_be_directory => return Err(Errno::ENOTDIR),
+            _ => {}
+        }
+        self.check_removal(&directory, &victim).await?;
+        directory.inode().unlink(&name).await
+    }
+
+    /// Removes an empty directory on which nothing is mounted.
+    pub async fn remove_directory(&self, named: &Named<'_>) -> Result<(), Errno> {
+        let LastComponent { directory, name, .. } = self.parent(named).await?;
+        if name.is_empty() {
+            return Err(if named.path.ends_with(b"..") { Errno::ENOTEMPTY } else { Errno::EINVAL });
+        }
+        let victim = directory.inode().lookup(&name).await?;
+        if victim.file_type() != FileType::Directory {
+            return Err(Errno::ENOTDIR);
+        }
+        self.check_removal(&directory, &victim).await?;
+        if super::mount::covering(&directory.child(&name, victim)).is_some() {
+            return Err(Errno::EBUSY);
+        }
+        directory.inode().remove_directory(&name).await
+    }
+
+    /// Gives something that is no directory another name.
+    pub async fn link(&self, old: &Named<'_>, new: &Named<'_>, follow: bool) -> Result<(), Errno> {
+        let target = walk(self.paths, self.credentials, old.start.clone(), old.path, follow).await?;
+        let LastComponent { directory, name, must_be_directory } = self.parent(new).await?;
+        if target.inode().file_type() == FileType::Directory {
+            return Err(Errno::EPERM);
+        }
+        if name.is_empty() {
+            return Err(Errno::EEXIST);
+        }
+        if must_be_directory {
+            return Err(Errno::ENOENT);
+        }
+        if !Arc::ptr_eq(target.mount(), directory.mount()) {
+            return Err(Errno::EXDEV);
+        }
+        self.check_directory(&directory).await?;
+        directory.inode().link(&name, target.inode()).await
+    }
+
+    /// Moves a name.
+    pub async fn rename(&self, old: &Named<'_>, new: &Named<'_>, flags: RenameFlags) -> Result<(), Errno> {
+        let from = self.parent(old).await?;
+        let to = self.parent(new).await?;
+        if from.name.is_empty() || to.name.is_empty() {
+            return Err(Errno::EBUSY);
+        }
+        if !Arc::ptr_eq(from.directory.mount(), to.directory.mount()) {
+            return Err(Errno::EXDEV);
+        }
+        let moved = from.directory.inode().lookup(&from.name).await?;
+        let needs_directory = from.must_be_directory || to.must_be_directory;
+        if needs_directory && moved.file_type() != FileType::Directory {
+            return Err(Errno::ENOTDIR);
+        }
+        self.check_removal(&from.directory, &moved).await?;
+        match to.directory.inode().lookup(&to.name).await {
+            Ok(replaced) => self.check_removal(&to.directory, &replaced).await?,
+            Err(Errno::ENOENT) => self.check_directory(&to.directory).await?,
+            Err(error) => return Err(error),
+        }
+        let target = to.directory.inode();
+        from.directory.inode().rename(&from.name, target, &to.name, flags).await
+    }
+}

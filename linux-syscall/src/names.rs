@@ -1,0 +1,159 @@
+//! Syscalls that give names and take them away, and that change a file's size.
+
+use linux_abi::Errno;
+use linux_abi::file::{AtFlags, O_ACCMODE, O_RDONLY, RenameFlags};
+use linux_abi::stat::FileType;
+use linux_abi::statfs::Statfs;
+use linux_object::credentials::Permission;
+use linux_object::namespace::{Actor, Named, Place, walk};
+use linux_object::obstacle::complete;
+use rcore_fs::{AttributeChanges, NewNode};
+
+use crate::argument::{Fd, Mode, PathAddress, UserAddress};
+use crate::call::{Call, Outcome, slow};
+use crate::file::{descriptor, start_of};
+
+const AT_REMOVEDIR: u32 = 0x200;
+
+/// Runs a change of names with everything that it needs. A macro, since the future owns what the change borrows.
+macro_rules! change {
+    ($call:ident, |$actor:ident, $($named:ident = ($directory:expr, $path:expr)),+| $change:expr) => {{
+        $( let $named = (start_of($call, $directory)?, $path); )+
+        let (memory, resources, thread) = ($call.memory(), $call.resources.clone(), $call.owned_thread());
+        Ok(slow(async move {
+            let credentials = thread.process().credentials();
+            let $actor = Actor { paths: &resources.paths, credentials: &credentials };
+            $(
+                let (start, address) = $named;
+                let path = complete(|| memory.read_path(UserAddress(address.0).get())).await?;
+                let $named = Named { start, path: &path };
+            )+
+            $change.await?;
+            Ok(0)
+        }))
+    }};
+}
+
+pub fn mkdirat(call: &mut Call<'_>, directory: Fd, path: PathAddress, mode: Mode) -> Result<Outcome, Errno> {
+    const PERMISSIONS: u32 = 0o1777;
+    change!(call, |actor, named = (directory, path)| actor.create(
+        &named,
+        NewNode::Directory,
+        mode.0 & PERMISSIONS
+    ))
+}
+
+pub fn unlinkat(call: &mut Call<'_>, directory: Fd, path: PathAddress, flags: u32) -> Result<Outcome, Errno> {
+    match flags {
+        0 => change!(call, |actor, named = (directory, path)| actor.unlink(&named)),
+        AT_REMOVEDIR => change!(call, |actor, named = (directory, path)| actor.remove_directory(&named)),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+pub fn symlinkat(
+    call: &mut Call<'_>,
+    target: PathAddress,
+    directory: Fd,
+    path: PathAddress,
+) -> Result<Outcome, Errno> {
+    const PERMISSIONS: u32 = 0o777;
+    let target_memory = call.memory();
+    change!(call, |actor, named = (directory, path)| async {
+        let target = complete(|| target_memory.read_path(UserAddress(target.0).get())).await?;
+        if target.is_empty() {
+            return Err(Errno::ENOENT);
+        }
+        actor.create(&named, NewNode::SymbolicLink(&target), PERMISSIONS).await
+    })
+}
+
+pub fn linkat(
+    call: &mut Call<'_>,
+    old_directory: Fd,
+    old: PathAddress,
+    new_directory: Fd,
+    new: PathAddress,
+    flags: u32,
+) -> Result<Outcome, Errno> {
+    let follow = AtFlags::from_bits(flags).filter(|&flags| AtFlags::SYMLINK_FOLLOW.contains(flags));
+    let follow = !follow.ok_or(Errno::EINVAL)?.is_empty();
+    change!(call, |actor, from = (old_directory, old), to = (new_directory, new)| actor
+        .link(&from, &to, follow))
+}
+
+pub fn renameat2(
+    call: &mut Call<'_>,
+    old_directory: Fd,
+    old: PathAddress,
+    new_directory: Fd,
+    new: PathAddress,
+    flags: u32,
+) -> Result<Outcome, Errno> {
+    let flags = RenameFlags::from_bits(flags).ok_or(Errno::EINVAL)?;
+    if flags.contains(RenameFlags::NOREPLACE) && flags.contains(RenameFlags::EXCHANGE) {
+        return Err(Errno::EINVAL);
+    }
+    change!(call, |actor, from = (old_directory, old), to = (new_directory, new)| actor
+        .rename(&from, &to, flags))
+}
+
+pub fn ftruncate(call: &mut Call<'_>, fd: Fd, size: i64) -> Result<Outcome, Errno> {
+    let size = u64::try_from(size).map_err(|_| Errno::EINVAL)?;
+    let file = descriptor(call, fd)?;
+    if file.flags() & O_ACCMODE == O_RDONLY {
+        return Err(Errno::EINVAL);
+    }
+    Ok(slow(async move {
+        let inode =
+            file.inode().filter(|inode| inode.file_type() == FileType::Regular).ok_or(Errno::EINVAL)?;
+        inode.set_attributes(&AttributeChanges::size(size)).await?;
+        Ok(0)
+    }))
+}
+
+pub fn truncate(call: &mut Call<'_>, path: PathAddress, size: i64) -> Result<Outcome, Errno> {
+    let size = u64::try_from(size).map_err(|_| Errno::EINVAL)?;
+    let (memory, resources, thread) = (call.memory(), call.resources.clone(), call.owned_thread());
+    Ok(slow(async move {
+        let path = complete(|| memory.read_path(UserAddress(path.0).get())).await?;
+        let credentials = thread.process().credentials();
+        let place = walk(&resources.paths, &credentials, None, &path, true).await?;
+        match place.inode().file_type() {
+            FileType::Regular => {}
+            FileType::Directory => return Err(Errno::EISDIR),
+            _ => return Err(Errno::EINVAL),
+        }
+        credentials.check(&place.inode().metadata().await?, Permission::WRITE)?;
+        place.inode().set_attributes(&AttributeChanges::size(size)).await?;
+        Ok(0)
+    }))
+}
+
+async fn status_of(place: &Place) -> Result<Statfs, Errno> {
+    let mut status = place.mount().file_system().status().await?;
+    status.f_fsid = [place.mount().id() as i32, 0];
+    Ok(status)
+}
+
+pub fn statfs(call: &mut Call<'_>, path: PathAddress, result: UserAddress) -> Result<Outcome, Errno> {
+    let (memory, resources, thread) = (call.memory(), call.resources.clone(), call.owned_thread());
+    Ok(slow(async move {
+        let path = complete(|| memory.read_path(UserAddress(path.0).get())).await?;
+        let credentials = thread.process().credentials();
+        let place = walk(&resources.paths, &credentials, None, &path, true).await?;
+        let status = status_of(&place).await?;
+        complete(|| memory.write(result.get(), &status)).await?;
+        Ok(0)
+    }))
+}
+
+pub fn fstatfs(call: &mut Call<'_>, fd: Fd, result: UserAddress) -> Result<Outcome, Errno> {
+    let file = descriptor(call, fd)?;
+    let memory = call.memory();
+    Ok(slow(async move {
+        let status = status_of(file.place().ok_or(Errno::ENOSYS)?).await?;
+        complete(|| memory.write(result.get(), &status)).await?;
+        Ok(0)
+    }))
+}
