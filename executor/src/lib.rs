@@ -39,6 +39,8 @@ mod fifo;
 #[cfg(not(loom))]
 mod hart;
 #[cfg(not(loom))]
+mod moving;
+#[cfg(not(loom))]
 mod preempt;
 #[cfg(not(loom))]
 mod registry;

@@ -13,7 +13,8 @@ NEVER = (1 << 64) - 1
 
 # Where a record is, by `Place` in executor/src/task.rs.
 FIRST_NAMED_PLACE = 200
-PLACES = {200: "ready", 201: "ready", 202: "running", 203: "waiting"}
+NOWHERE = 202
+PLACES = {200: "ready", 201: "ready", 203: "running"}
 LOWEST_URGENCY_OF_LEVELS = 3
 
 
@@ -41,6 +42,9 @@ class Task:
 
     def state(self):
         """ready, running or waiting."""
+        if self.place == NOWHERE:
+            currents = (field(hart, HART, "current") for _, hart in Harts())
+            return "running" if self.address in currents else "waiting"
         return PLACES.get(self.place, "ready")
 
     def scheduling(self):
