@@ -96,6 +96,7 @@ def steps():
         Step("clippy-host", "lint", ["cargo", "clippy", "--locked", "--all-targets", "--", "-D", "warnings"]),
         Step("clippy-target", "lint", ["cargo", "clippy", "--locked", "--release", "--workspace", "--target", TRIPLE,
                                        "--", "-D", "warnings"]),
+        # Private items are documented as well, so that links to them are no mistake.
         Step("documentation", "lint", ["cargo", "doc", "--locked", "--no-deps", "--document-private-items"],
              {"RUSTDOCFLAGS": "-D warnings -A rustdoc::private-intra-doc-links"}),
         Step("script-tests", "host", ["python3", "-m", "unittest", "discover", "-s", "scripts/tests", "-t", "scripts"],
