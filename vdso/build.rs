@@ -61,7 +61,8 @@ fn run(command: &mut Command) -> String {
 
 /// How to compile for the target, and to link.
 struct Settings {
-    flags: Vec<String>,
+    /// `--sysroot` where the target's library is not the compiler's own.
+    sysroot: Option<String>,
     linker: Option<String>,
     /// The compiler that cargo runs under lacks the target.
     uses_pinned_toolchain: bool,
@@ -80,12 +81,11 @@ impl Settings {
             let from_file = || written.lines().find_map(|line| line.strip_prefix(&name)?.strip_prefix('='));
             env::var(&name).ok().or_else(|| from_file().map(String::from))
         };
-        let flags: Vec<_> = setting("RUSTFLAGS")
-            .iter()
-            .flat_map(|flags| flags.split_whitespace())
-            .map(String::from)
-            .collect();
-        let mut settings = Self { flags, linker: setting("LINKER"), uses_pinned_toolchain: false };
+        // Other flags are meant for the kernel.
+        let is_sysroot = |flag: &&str| flag.starts_with("--sysroot=");
+        let sysroot =
+            setting("RUSTFLAGS").and_then(|flags| flags.split(' ').find(is_sysroot).map(String::from));
+        let mut settings = Self { sysroot, linker: setting("LINKER"), uses_pinned_toolchain: false };
         // A toolchain that was chosen for a tool (Miri, a fuzzer) may lack the target. The project's has it.
         if !Path::new(run(settings.target_compiler().args(["--print", "target-libdir"])).trim()).exists() {
             settings.uses_pinned_toolchain = true;
@@ -95,7 +95,7 @@ impl Settings {
 
     fn target_compiler(&self) -> Command {
         let mut command = self.compiler();
-        command.args(["--target", TARGET]).args(&self.flags);
+        command.args(["--target", TARGET]).args(&self.sysroot);
         command
     }
 

@@ -79,6 +79,9 @@ impl Clock {
 mod tests {
     use super::*;
 
+    /// Miri takes a millisecond for one.
+    const SAMPLES: usize = if cfg!(miri) { 50 } else { 10_000 };
+
     /// A small generator of well-mixed numbers (SplitMix64), seeded, so that a failure repeats.
     struct Numbers(u64);
 
@@ -114,7 +117,7 @@ mod tests {
             [1, 1_000, 1_000_000, 4_000_000, 10_000_000, 25_000_000, 100_000_000, 1_000_000_000]
         {
             let rate = Rate::from_frequency_hz(frequency_hz).unwrap();
-            for _ in 0..10_000 {
+            for _ in 0..SAMPLES {
                 let ticks = numbers.next_of_any_size() % horizon(frequency_hz);
                 assert_eq!(
                     u128::from(rate.nanoseconds(ticks)),
@@ -130,7 +133,7 @@ mod tests {
     #[test]
     fn odd_frequencies_lose_less_than_promised() {
         let mut numbers = Numbers(2);
-        for _ in 0..10_000 {
+        for _ in 0..SAMPLES {
             let frequency_hz = 1 + numbers.next_of_any_size() % 10_000_000_000;
             let rate = Rate::from_frequency_hz(frequency_hz).unwrap();
             let ticks = numbers.next_of_any_size() % horizon(frequency_hz);
@@ -147,7 +150,7 @@ mod tests {
     #[test]
     fn no_tick_goes_back() {
         let mut numbers = Numbers(3);
-        for _ in 0..1_000 {
+        for _ in 0..SAMPLES / 10 {
             let frequency_hz = 1 + numbers.next_of_any_size() % 10_000_000_000;
             let clock = Clock::new(Rate::from_frequency_hz(frequency_hz).unwrap(), 0, 1);
             let start = numbers.next_of_any_size() % (horizon(frequency_hz) - 16);
@@ -171,7 +174,7 @@ mod tests {
         let base = 1_700_000_000_123_456_789;
         let (fine, coarse) = (Clock::new(rate, base, 1), Clock::new(rate, base, 4_000_000));
         let mut numbers = Numbers(4);
-        for _ in 0..10_000 {
+        for _ in 0..SAMPLES {
             let ticks = numbers.next_of_any_size() >> 12;
             let (exact, rounded) = (fine.nanoseconds(ticks), coarse.nanoseconds(ticks));
             assert!(rounded.is_multiple_of(4_000_000) && rounded <= exact && exact - rounded < 4_000_000);
