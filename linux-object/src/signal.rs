@@ -135,6 +135,8 @@ impl PendingSignals {
 pub struct ThreadSignals {
     /// Signals that wait until they are unblocked.
     pub blocked: SignalSet,
+    /// Signals that the thread waits for right now, to take them itself: they wake it, and none of them is ignored.
+    awaited: SignalSet,
     /// Signals that were sent to this thread.
     pub pending: PendingSignals,
     /// Where handlers that ask for it run.
@@ -155,12 +157,28 @@ pub const NO_STACK: SignalStack =
 
 impl ThreadSignals {
     fn with(blocked: SignalSet, alternate_stack: SignalStack) -> Self {
-        Self { blocked, pending: PendingSignals::default(), alternate_stack, saved_mask: None }
+        Self {
+            blocked,
+            awaited: SignalSet::EMPTY,
+            pending: PendingSignals::default(),
+            alternate_stack,
+            saved_mask: None,
+        }
     }
 
     /// What a new thread begins with: the mask, nothing pending; a new process keeps the alternate stack.
     pub fn inherit(&self, shares_memory: bool) -> Self {
         Self::with(self.blocked, if shares_memory { NO_STACK } else { self.alternate_stack })
+    }
+
+    /// Whether sending the signal gives the thread something to do at once.
+    fn takes(&self, signal: Signal) -> bool {
+        self.awaited.contains(signal) || !self.blocked.contains(signal)
+    }
+
+    /// Whether the signal stays pending even if the process ignores it: it may be taken later, or is waited for.
+    fn keeps(&self, signal: Signal) -> bool {
+        self.awaited.contains(signal) || self.blocked.contains(signal)
     }
 
     /// Replaces the mask; SIGKILL and SIGSTOP cannot be blocked.
@@ -237,11 +255,10 @@ pub fn send_to_thread(thread: &Arc<Thread>, signal: Signal, info: SignalInfo) {
     go_on_if_told(thread.process(), signal);
     let action = thread.resources().signal_actions.get(signal);
     let is_deliverable = thread.with_signals(|signals| {
-        let is_blocked = signals.blocked.contains(signal);
-        if is_blocked || !is_ignored(action, signal) {
+        if signals.keeps(signal) || !is_ignored(action, signal) {
             signals.pending.push(signal, info);
         }
-        !is_blocked && signals.pending.set().contains(signal)
+        signals.takes(signal) && signals.pending.set().contains(signal)
     });
     if is_deliverable {
         thread.add_work(Work::SIGNAL);
@@ -254,13 +271,13 @@ pub fn send_to_process(process: &Process, signal: Signal, info: SignalInfo) {
     let threads = process.threads();
     let Some(first) = threads.first() else { return };
     let action = first.resources().signal_actions.get(signal);
-    let is_willing = |thread: &&Arc<Thread>| !thread.with_signals(|signals| signals.blocked.contains(signal));
-    let willing = threads.iter().find(is_willing);
-    if willing.is_some() && is_ignored(action, signal) {
+    let keeps = |thread: &Arc<Thread>| thread.with_signals(|signals| signals.keeps(signal));
+    if is_ignored(action, signal) && !threads.iter().any(keeps) {
         return;
     }
     process.with_pending_signals(|pending| pending.push(signal, info));
-    if let Some(thread) = willing {
+    let takes = |thread: &&Arc<Thread>| thread.with_signals(|signals| signals.takes(signal));
+    if let Some(thread) = threads.iter().find(takes) {
         thread.add_work(Work::SIGNAL);
     }
 }
@@ -301,16 +318,13 @@ pub fn pending_for(thread: &Thread) -> SignalSet {
 
 /// Waits until one of these signals is pending for the thread, and takes it. `EAGAIN` after the deadline, `EINTR` if
 /// another signal comes that the thread does not block.
-///
-/// They are unblocked for the wait, so that sending one wakes the thread.
 pub async fn wait_for(
     thread: &Thread,
     set: SignalSet,
     deadline: Instant,
 ) -> Result<(Signal, SignalInfo), Errno> {
     let others = SignalSet::from_bits(!set.bits());
-    let blocked = thread.with_signals(|signals| signals.blocked);
-    thread.with_signals(|signals| signals.set_blocked(blocked.difference(set)));
+    thread.with_signals(|signals| signals.awaited = set);
     let take = || {
         let own = thread.with_signals(|signals| signals.pending.take(others));
         own.or_else(|| thread.process().with_pending_signals(|pending| pending.take(others)))
@@ -327,7 +341,7 @@ pub async fn wait_for(
         sleep.as_mut().poll(context).map(|_| Err(Errno::EAGAIN))
     })
     .await;
-    thread.with_signals(|signals| signals.set_blocked(blocked));
+    thread.with_signals(|signals| signals.awaited = SignalSet::EMPTY);
     if has_deliverable(thread) {
         thread.add_work(Work::SIGNAL);
     }
