@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use async_task::{Builder, FallibleTask, Runnable, ScheduleInfo, WithInfo};
 use intrusive_collections::RBTreeLink;
-use kernel_hal::{HartId, HartMask, MAX_HARTS};
+use kernel_hal::{HartId, HartMask, Instant, MAX_HARTS};
 
 use crate::class::{Class, Policy};
 use crate::executor::{Executor, ExecutorRef};
@@ -253,6 +253,16 @@ impl TaskRecord {
             wakes: (polls + begun).saturating_sub(self.requeues.load(Relaxed)),
             switches: (polls + running).saturating_sub(self.repeated_polls.load(Relaxed)),
         }
+    }
+
+    /// Time in polls, the present one included.
+    pub fn run_time(&self) -> Duration {
+        let hart = self.executor.hart(self.hart());
+        let mut nanos = self.run_nanos.load(Relaxed);
+        if std::ptr::eq(hart.current.load(Relaxed), self) {
+            nanos += Instant::now().nanos_since(hart.clock());
+        }
+        Duration::from_nanos(nanos)
     }
 
     /// Whether the task is ready, runs, or ran last on this hart.

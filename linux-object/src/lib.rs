@@ -13,6 +13,7 @@ pub mod console;
 pub mod credentials;
 pub mod device_files;
 pub mod file;
+pub mod futex;
 pub mod kernel_messages;
 pub mod namespace;
 pub mod obstacle;

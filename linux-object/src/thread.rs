@@ -3,18 +3,22 @@
 use alloc::sync::Arc;
 use core::future::poll_fn;
 use core::pin::pin;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
-use core::task::{Poll, Waker};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::task::Poll;
 
 use bitflags::bitflags;
+use executor::TaskRef;
+use kernel_hal::{Instant, VirtAddr};
 use kernel_object::address_space::AddressSpace;
 use ksync::{Once, Rank, SpinLock, WaitQueue};
 use linux_abi::process::WaitStatus;
 
 use crate::file::FileTable;
+use crate::futex;
 use crate::namespace::PathContext;
 use crate::process::Process;
-use crate::signal::{SignalActions, ThreadSignals};
+use crate::signal::{NO_STACK, SignalActions, ThreadSignals};
+use crate::user_buffer::UserMemory;
 
 bitflags! {
     /// What a thread must look at before it goes back to user mode, and what ends its interruptible waits.
@@ -42,18 +46,26 @@ pub struct Resources {
 
 /// A thread, as others see it.
 pub struct Thread {
-    id: i32,
+    id: AtomicI32,
     process: Arc<Process>,
     work: AtomicU32,
-    waker: Once<Waker>,
+    task: Once<TaskRef>,
     resources: SpinLock<Resources>,
     signals: SpinLock<ThreadSignals>,
     clear_child_id: AtomicUsize,
+    robust_list: AtomicUsize,
+    /// Until when an interrupted call that is made again waits; [`NO_DEADLINE`] if there is none.
+    restart_deadline: AtomicU64,
+    /// Nanoseconds in user mode; written by the thread alone.
+    user_nanos: AtomicU64,
+    pub(crate) minor_faults: AtomicU32,
     has_released_memory: AtomicBool,
     memory_released: WaitQueue,
     exit_status: SpinLock<Option<WaitStatus>>,
     name: SpinLock<[u8; NAME_BYTES]>,
 }
+
+const NO_DEADLINE: u64 = u64::MAX;
 
 /// Bytes in a thread's name, the terminating zero included.
 pub const NAME_BYTES: usize = 16;
@@ -62,13 +74,17 @@ impl Thread {
     /// A thread that does not run yet.
     pub fn new(id: i32, process: Arc<Process>, resources: Resources, signals: ThreadSignals) -> Arc<Self> {
         Arc::new(Self {
-            id,
+            id: AtomicI32::new(id),
             process,
             work: AtomicU32::new(0),
-            waker: Once::new(),
-            resources: SpinLock::new(Rank::PROCESS, resources),
+            task: Once::new(),
+            resources: SpinLock::new(Rank::THREAD, resources),
             signals: SpinLock::new(Rank::FILE, signals),
             clear_child_id: AtomicUsize::new(0),
+            robust_list: AtomicUsize::new(0),
+            restart_deadline: AtomicU64::new(NO_DEADLINE),
+            user_nanos: AtomicU64::new(0),
+            minor_faults: AtomicU32::new(0),
             has_released_memory: AtomicBool::new(false),
             memory_released: WaitQueue::new("memory released"),
             exit_status: SpinLock::new(Rank::FILE, None),
@@ -77,8 +93,14 @@ impl Thread {
     }
 
     /// Its number.
+    #[inline]
     pub fn id(&self) -> i32 {
-        self.id
+        self.id.load(Ordering::Relaxed)
+    }
+
+    /// Gives it its process's number: it executes a program, and the leader has ended.
+    pub(crate) fn become_leader(&self) {
+        self.id.store(self.process.id(), Ordering::Relaxed);
     }
 
     /// The process (thread group) it belongs to.
@@ -95,8 +117,8 @@ impl Thread {
     /// Adds work and ends an interruptible wait.
     pub fn add_work(&self, work: Work) {
         self.work.fetch_or(work.bits(), Ordering::AcqRel);
-        if let Some(waker) = self.waker.get() {
-            waker.wake_by_ref();
+        if let Some(task) = self.task.get() {
+            task.wake();
         }
     }
 
@@ -105,14 +127,24 @@ impl Thread {
         self.work.fetch_and(!work.bits(), Ordering::AcqRel);
     }
 
-    /// Notes how the thread can be woken; its future does so once, at its start.
-    pub fn set_waker(&self, waker: &Waker) {
-        self.waker.call_once(|| waker.clone());
+    /// Notes which task it is; its future does so once, at its start.
+    pub fn set_task(&self, task: TaskRef) {
+        self.task.call_once(|| task);
+    }
+
+    /// The task that it is, once it has begun.
+    pub fn task(&self) -> Option<&TaskRef> {
+        self.task.get()
     }
 
     /// Its memory, files and the rest, for others than itself.
     pub fn resources(&self) -> Resources {
         self.resources.lock().clone()
+    }
+
+    /// What each signal does to it.
+    pub fn signal_actions(&self) -> Arc<SignalActions> {
+        self.resources.lock().signal_actions.clone()
     }
 
     /// Replaces them: the thread executed a program, or stopped sharing.
@@ -135,6 +167,61 @@ impl Thread {
     /// Sets where the thread's id is to be zeroed when it ends.
     pub fn set_clear_child_id(&self, address: usize) {
         self.clear_child_id.store(address, Ordering::Relaxed);
+    }
+
+    /// The list of robust futexes; 0 for none.
+    pub fn robust_list(&self) -> usize {
+        self.robust_list.load(Ordering::Relaxed)
+    }
+
+    /// Sets the list of robust futexes.
+    pub fn set_robust_list(&self, address: usize) {
+        self.robust_list.store(address, Ordering::Relaxed);
+    }
+
+    /// What the thread owes to others before it lets go of its memory: what it held is released, and who waits for its
+    /// end is told. `is_shared`: others use the memory too.
+    pub async fn settle_with_memory(&self, memory: &UserMemory, is_shared: bool) {
+        let list = self.robust_list.swap(0, Ordering::Relaxed);
+        if list != 0 {
+            futex::robust::release_all(memory, VirtAddr::new(list), self.id()).await;
+        }
+        let clear = self.clear_child_id.swap(0, Ordering::Relaxed);
+        if clear != 0 && is_shared {
+            futex::announce_end(memory, VirtAddr::new(clear)).await;
+        }
+    }
+
+    /// Notes until when the call that is made again next has to wait.
+    pub fn set_restart_deadline(&self, deadline: Option<Instant>) {
+        let nanos = deadline.map_or(NO_DEADLINE, Instant::as_nanos);
+        self.restart_deadline.store(nanos, Ordering::Relaxed);
+    }
+
+    /// Until when a call waits that asks for a time from now on: if it is made again after an interruption, the end stays.
+    pub fn deadline_after(&self, duration: core::time::Duration) -> Instant {
+        match self.restart_deadline.swap(NO_DEADLINE, Ordering::Relaxed) {
+            NO_DEADLINE => Instant::now() + duration,
+            nanos => Instant::from_nanos(nanos),
+        }
+    }
+
+    /// Counts time in user mode. Only the thread itself does.
+    #[inline]
+    pub fn add_user_time(&self, nanos: u64) {
+        self.user_nanos.store(self.user_nanos.load(Ordering::Relaxed) + nanos, Ordering::Relaxed);
+    }
+
+    /// Nanoseconds in user mode.
+    pub fn user_nanos(&self) -> u64 {
+        self.user_nanos.load(Ordering::Relaxed)
+    }
+
+    /// Forgets what belonged to the program that was replaced.
+    pub(crate) fn forget_program(&self) {
+        self.set_clear_child_id(0);
+        self.set_robust_list(0);
+        self.with_signals(|signals| signals.alternate_stack = NO_STACK);
     }
 
     /// Says that the thread no longer uses the memory it was created with: it executes another program, or has ended.
@@ -172,6 +259,16 @@ impl Thread {
         let len = name.len().min(NAME_BYTES - 1);
         bytes[..len].copy_from_slice(&name[..len]);
         *self.name.lock() = bytes;
+    }
+
+    /// Waits for `future`, signals or not, unless the thread must end.
+    pub async fn unless_ending(&self, future: impl Future<Output = ()>) {
+        let mut future = pin!(future);
+        poll_fn(|context| match self.work().contains(Work::EXIT) {
+            true => Poll::Ready(()),
+            false => future.as_mut().poll(context),
+        })
+        .await;
     }
 
     /// Waits for `future`, but not longer than until there is work for the thread: then `Err(Interrupted)`.

@@ -11,7 +11,11 @@
 extern crate alloc;
 
 mod argument;
+mod clone;
+mod execute;
 mod file;
+mod futex;
+mod limits;
 mod memory;
 mod mount;
 mod names;
@@ -21,6 +25,7 @@ mod signal;
 mod signal_frame;
 mod system;
 mod time;
+mod wait;
 
 pub mod call;
 pub mod strace;

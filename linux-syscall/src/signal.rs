@@ -11,7 +11,7 @@ use linux_abi::signal::{
 use linux_abi::signal_info::SignalInfo;
 use linux_abi::time::Timespec;
 use linux_object::obstacle::complete;
-use linux_object::process::{find_process, find_thread};
+use linux_object::process::{Process, find_process, find_thread};
 use linux_object::signal::{
     DefaultAction, NO_STACK, default_action, has_deliverable, killed_by, pending_for, restarts_calls,
     send_to_process, send_to_thread, take_deliverable,
@@ -34,7 +34,11 @@ pub(crate) async fn handle_work(user: &mut UserThread) -> bool {
     {
         deliver(user, signal, info).await;
     }
-    user.thread.until_process_goes_on().await;
+    if user.thread.process().is_stopped() {
+        user.context.save_float();
+        let thread = user.thread.clone();
+        Box::pin(async move { thread.until_process_goes_on().await }).await;
+    }
     if user.thread.work().contains(Work::EXIT) {
         return false;
     }
@@ -55,6 +59,7 @@ fn restart(user: &mut UserThread) {
     if let Some(call) = user.interrupted.take() {
         user.context.registers[UserContext::A0] = call.first_argument;
         user.context.program_counter -= SYSCALL_INSTRUCTION_BYTES;
+        user.thread.set_restart_deadline(call.deadline);
     }
 }
 
@@ -65,7 +70,7 @@ async fn deliver(user: &mut UserThread, signal: Signal, info: SignalInfo) {
         SIG_DFL => {
             match default_action(signal) {
                 DefaultAction::Ignore | DefaultAction::Continue => {}
-                DefaultAction::Stop => user.thread.process().stop(signal),
+                DefaultAction::Stop => stop(user.thread.process(), signal),
                 DefaultAction::Terminate { .. } => {
                     user.thread.process().request_exit(killed_by(signal));
                 }
@@ -82,6 +87,7 @@ async fn deliver(user: &mut UserThread, signal: Signal, info: SignalInfo) {
         }
         None => {}
     }
+    user.thread.set_restart_deadline(None);
     // Boxed: it is too large for the future of every thread that waits.
     if Box::pin(signal_frame::push(user, signal, info, &action)).await.is_err() {
         // The program has no stack to be told on.
@@ -96,6 +102,13 @@ async fn deliver(user: &mut UserThread, signal: Signal, info: SignalInfo) {
         signals.set_blocked(blocked);
         signals.saved_mask = None;
     });
+}
+
+/// A group that nobody could continue is not stopped by its terminal.
+fn stop(process: &Process, signal: Signal) {
+    if signal == Signal::SIGSTOP || !process.is_in_orphaned_group() {
+        process.stop(signal);
+    }
 }
 
 pub fn rt_sigreturn(call: &mut Call<'_>) -> Outcome {

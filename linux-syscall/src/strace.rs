@@ -75,6 +75,8 @@ pub(crate) fn print_completion(thread: &Thread, completion: &Completion) {
         Completion::Error(errno) => log::info!("[{id}] ... = -1 {}", errno.name()),
         Completion::Program(_) => log::info!("[{id}] ... has a new program"),
         Completion::Registers(_) => log::info!("[{id}] ... returned from a signal handler"),
-        Completion::Interrupted | Completion::InterruptedForGood => log::info!("[{id}] ... was interrupted"),
+        Completion::Interrupted | Completion::InterruptedForGood | Completion::InterruptedUntil(_) => {
+            log::info!("[{id}] ... was interrupted");
+        }
     }
 }

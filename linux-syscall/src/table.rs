@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::argument::{Argument, Bits, Fd, FromRegister, Mode, OpenArgument, PathAddress, UserAddress};
 use crate::call::{Call, IntoOutcome, Outcome};
-use crate::{file, memory, mount, names, poll, process, signal, system, time};
+use crate::{clone, execute, file, futex, limits, memory, mount, names, poll, process, signal, system, time, wait};
 use linux_abi::Errno;
 
 /// How much of what Linux does a row does.
@@ -110,7 +110,11 @@ syscall_table! {
     81 sync() => mount::sync, Full, "";
     93 exit(status: i32) => process::exit, Full, "";
     94 exit_group(status: i32) => process::exit_group, Full, "";
+    95 waitid(kind: u32, id: i32, info: UserAddress, options: u32, usage: UserAddress) => wait::waitid, Partial, "no P_PIDFD";
     96 set_tid_address(address: UserAddress) => process::set_tid_address, Full, "";
+    98 futex(address: UserAddress, operation: u32, value: u32, timeout: UserAddress, other: UserAddress, value3: u32) => futex::futex, Partial, "no priority inheritance";
+    99 set_robust_list(head: UserAddress, size: usize) => futex::set_robust_list, Full, "";
+    100 get_robust_list(thread: i32, head: UserAddress, size: UserAddress) => futex::get_robust_list, Full, "";
     101 nanosleep(request: UserAddress, rest: UserAddress) => time::nanosleep, Full, "";
     113 clock_gettime(clock: i32, result: UserAddress) => time::clock_gettime, Partial, "no CPU-time clocks";
     114 clock_getres(clock: i32, result: UserAddress) => time::clock_getres, Partial, "no CPU-time clocks";
@@ -132,6 +136,8 @@ syscall_table! {
     157 setsid() => process::setsid, Full, "";
     160 uname(result: UserAddress) => system::uname, Full, "";
     161 sethostname(name: UserAddress, len: i32) => system::sethostname, Full, "";
+    163 getrlimit(resource: u32, result: UserAddress) => limits::getrlimit, Full, "";
+    164 setrlimit(resource: u32, limit: UserAddress) => limits::setrlimit, Partial, "as prlimit64";
     166 umask(mask: Mode) => file::umask, Full, "";
     169 gettimeofday(time: UserAddress, zone: UserAddress) => time::gettimeofday, Partial, "no time zone";
     172 getpid() => process::getpid, Full, "";
@@ -144,15 +150,17 @@ syscall_table! {
     179 sysinfo(result: UserAddress) => system::sysinfo, Partial, "load averages are zero";
     214 brk(end: UserAddress) => memory::brk, Full, "";
     215 munmap(address: UserAddress, len: usize) => memory::munmap, Full, "";
-    220 clone(flags: Bits, stack: UserAddress, parent_id: UserAddress, thread_pointer: usize, child_id: UserAddress) => process::clone, Partial, "no namespaces, no pidfd, no ptrace";
-    221 execve(path: PathAddress, arguments: UserAddress, environment: UserAddress) => process::execve, Partial, "set-id bits have no effect; other threads of the process are not ended";
+    220 clone(flags: Bits, stack: UserAddress, parent_id: UserAddress, thread_pointer: usize, child_id: UserAddress) => clone::clone, Partial, "no namespaces, no pidfd";
+    221 execve(path: PathAddress, arguments: UserAddress, environment: UserAddress) => execute::execve, Partial, "set-id bits have no effect";
     222 mmap(address: UserAddress, len: usize, protection: u32, flags: Bits, fd: Fd, offset: usize) => memory::mmap, Partial, "no huge pages, no locking";
     226 mprotect(address: UserAddress, len: usize, protection: u32) => memory::mprotect, Full, "";
-    260 wait4(process: i32, status: UserAddress, options: u32, usage: UserAddress) => process::wait4, Partial, "no resource usage";
-    261 prlimit64(process: i32, resource: u32, new: UserAddress, old: UserAddress) => system::prlimit64, Partial, "limits can be read";
+    260 wait4(process: i32, status: UserAddress, options: u32, usage: UserAddress) => wait::wait4, Full, "";
+    261 prlimit64(process: i32, resource: u32, new: UserAddress, old: UserAddress) => limits::prlimit64, Partial, "FSIZE, CPU, RSS, LOCKS, MSGQUEUE, RTTIME and CORE have no effect";
     276 renameat2(old_directory: Fd, old: PathAddress, new_directory: Fd, new: PathAddress, flags: u32) => names::renameat2, Partial, "RENAME_WHITEOUT is refused";
     278 getrandom(buffer: UserAddress, count: usize, flags: u32) => system::getrandom, Full, "";
+    281 execveat(directory: Fd, path: PathAddress, arguments: UserAddress, environment: UserAddress, flags: u32) => execute::execveat, Partial, "set-id bits have no effect";
     291 statx(directory: Fd, path: PathAddress, flags: u32, mask: u32, buffer: UserAddress) => file::statx, Full, "";
+    435 clone3(arguments: UserAddress, size: usize) => clone::clone3, Partial, "no namespaces, no control groups, no pidfd";
     439 faccessat2(directory: Fd, path: PathAddress, mode: u32, flags: u32) => file::faccessat2, Full, "";
 }
 

@@ -81,14 +81,16 @@ pub fn clock_nanosleep(
             Ok(duration) => duration,
             Err(errno) => return Completion::Error(errno),
         };
-        let deadline = Instant::now() + duration;
+        let deadline = if is_absolute { Instant::now() + duration } else { thread.deadline_after(duration) };
         match thread.interruptible(executor::sleep_until(deadline)).await {
             Ok(_) => Completion::Value(0),
-            Err(Interrupted) if is_absolute || rest.is_null() => Completion::Interrupted,
+            // Whatever a handler says: absolute sleeps are not made again after one, either.
+            Err(Interrupted) if is_absolute => Completion::InterruptedForGood,
+            Err(Interrupted) if rest.is_null() => Completion::InterruptedUntil(deadline),
             Err(Interrupted) => {
                 let left = Timespec::from_duration(deadline.since(Instant::now()));
                 match complete(|| memory.write(rest.get(), &left)).await {
-                    Ok(()) => Completion::Interrupted,
+                    Ok(()) => Completion::InterruptedUntil(deadline),
                     Err(errno) => Completion::Error(errno),
                 }
             }

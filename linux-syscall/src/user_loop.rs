@@ -3,12 +3,11 @@
 //! Its loop: do what is pending, enter user mode, look at the trap, answer it, repeat. While the future waits it owns no
 //! kernel stack; its registers are in it.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
-use core::future::poll_fn;
-use core::task::Poll;
 
 use executor::TaskOptions;
-use kernel_hal::{PageFault, TrapCause, UserContext, VirtAddr, interrupt};
+use kernel_hal::{Instant, PageFault, TrapCause, UserContext, VirtAddr, interrupt};
 use kernel_object::address_space::{AddressSpace, FaultOutcome, FaultResult};
 use linux_abi::signal::Signal;
 use linux_abi::signal_info::{
@@ -106,20 +105,21 @@ pub(crate) struct InterruptedCall {
     pub(crate) first_argument: usize,
     /// Whether a handler with `SA_RESTART` lets it be made again.
     pub(crate) may_restart: bool,
+    /// Until when it waits if it is made again without a handler having run.
+    pub(crate) deadline: Option<Instant>,
 }
 
 impl UserThread {
     async fn begin(&mut self, set_child_id: usize) {
-        poll_fn(|context| {
-            self.thread.set_waker(context.waker());
-            Poll::Ready(())
-        })
-        .await;
+        if let Some(task) = executor::current_task() {
+            self.thread.set_task(task);
+        }
         if set_child_id != 0 {
             let memory = UserMemory::new(self.resources.address_space.clone());
             let id = self.thread.id();
             // Linux ignores a bad address here, too.
-            let _ = complete(|| memory.write(VirtAddr::new(set_child_id), &id)).await;
+            let write = complete(move || memory.write(VirtAddr::new(set_child_id), &id));
+            let _ = Box::pin(write).await;
         }
     }
 
@@ -134,7 +134,10 @@ impl UserThread {
             Left::Reschedule
         } else {
             self.resources.address_space.activate();
-            Left::Trap(self.context.run())
+            let entered = Instant::now();
+            let trap = self.context.run();
+            self.thread.add_user_time(Instant::now().nanos_since(entered));
+            Left::Trap(trap)
         };
         interrupt::enable();
         left
@@ -172,11 +175,18 @@ impl UserThread {
             Completion::Value(value) => self.context.set_syscall_result(value),
             Completion::Error(errno) => self.context.set_syscall_result(encode_error(errno)),
             Completion::Interrupted => {
-                self.interrupted = Some(InterruptedCall { first_argument, may_restart: true });
+                self.interrupted =
+                    Some(InterruptedCall { first_argument, may_restart: true, deadline: None });
                 self.thread.add_work(Work::SIGNAL);
             }
             Completion::InterruptedForGood => {
-                self.interrupted = Some(InterruptedCall { first_argument, may_restart: false });
+                self.interrupted =
+                    Some(InterruptedCall { first_argument, may_restart: false, deadline: None });
+                self.thread.add_work(Work::SIGNAL);
+            }
+            Completion::InterruptedUntil(deadline) => {
+                self.interrupted =
+                    Some(InterruptedCall { first_argument, may_restart: false, deadline: Some(deadline) });
                 self.thread.add_work(Work::SIGNAL);
             }
             Completion::Registers(context) => self.context = *context,
@@ -192,7 +202,10 @@ impl UserThread {
 
     async fn page_fault(&mut self, fault: PageFault) {
         let result = match self.resources.address_space.fault(fault) {
-            FaultOutcome::Ready(result) => result,
+            FaultOutcome::Ready(result) => {
+                self.thread.count_minor_fault();
+                result
+            }
             FaultOutcome::NeedsLoad(_) => {
                 self.context.save_float();
                 self.resources.address_space.fault_in(fault).await
@@ -240,13 +253,13 @@ impl UserThread {
     /// The thread's end: its number in memory is zeroed, and it lets go of everything that it shares.
     async fn leave(&mut self) {
         self.context.save_float();
-        let clear = self.thread.clear_child_id();
-        if clear != 0 && self.tenancy.is_shared() {
+        {
             let memory = UserMemory::new(self.resources.address_space.clone());
-            // Nobody is left who could be told of a bad address.
-            let _ = complete(|| memory.write(VirtAddr::new(clear), &0u32)).await;
+            let (thread, is_shared) = (self.thread.clone(), self.tenancy.is_shared());
+            // Boxed: it is too large for the future of every thread that waits.
+            Box::pin(async move { thread.settle_with_memory(&memory, is_shared).await }).await;
         }
-        if Arc::strong_count(&self.resources.files) <= OWN_REFERENCES {
+        if self.resources.files.remove_user() {
             drop(self.resources.files.close_all());
         }
         let replacement = self.tenancy.of_copy();
@@ -258,6 +271,3 @@ impl UserThread {
         end_thread(&self.thread);
     }
 }
-
-/// References to a resource that are the thread's own: in its future and in what others see of it.
-const OWN_REFERENCES: usize = 2;

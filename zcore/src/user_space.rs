@@ -135,10 +135,12 @@ async fn run_first_program() -> Result<(), Failure> {
         all_arguments.extend(arguments.iter().cloned());
         let request = ProgramRequest {
             path: program.as_bytes().to_vec(),
+            place: None,
+            path_is_hidden: false,
             arguments: all_arguments,
             environment: environment.clone(),
         };
-        match execute(&thread, &resources, request).await {
+        match execute(&thread, &resources, false, request).await {
             Ok(program) => {
                 let entry = ENTRY.get().copied().unwrap_or_default();
                 let micros = Instant::now().since(entry).as_micros();
