@@ -49,6 +49,14 @@ impl Credentials {
         self.file_user == 0
     }
 
+    /// Whether signals may be sent to who has these credentials.
+    pub fn may_signal(&self, target: &Self) -> bool {
+        let targets = [target.real_user, target.saved_user];
+        self.effective_user == 0
+            || targets.contains(&self.effective_user)
+            || targets.contains(&self.real_user)
+    }
+
     /// Whether a group is one of the process's.
     pub fn is_in_group(&self, group: u32) -> bool {
         self.file_group == group || self.groups.contains(&group)

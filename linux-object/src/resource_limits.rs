@@ -92,9 +92,7 @@ impl ResourceLimits {
 
     /// Lets the limits take effect where they are kept apart.
     pub fn apply_to(&self, resources: &Resources) {
-        let bytes = |resource: i32| {
-            usize::try_from(self.get(resource as u32).rlim_cur).unwrap_or(usize::MAX)
-        };
+        let bytes = |resource: i32| usize::try_from(self.get(resource as u32).rlim_cur).unwrap_or(usize::MAX);
         resources.address_space.set_limits(Limits {
             address_space: bytes(RLIMIT_AS),
             data: bytes(RLIMIT_DATA),

@@ -17,6 +17,7 @@ use crate::file::FileTable;
 use crate::futex;
 use crate::namespace::PathContext;
 use crate::process::Process;
+use crate::schedule::Schedule;
 use crate::signal::{NO_STACK, SignalActions, ThreadSignals};
 use crate::user_buffer::UserMemory;
 
@@ -28,6 +29,8 @@ bitflags! {
         const EXIT = 1 << 0;
         /// A signal that it does not block may be pending.
         const SIGNAL = 1 << 1;
+        /// It may have been in the middle of a restartable sequence when something came between.
+        const PREEMPTED = 1 << 2;
     }
 }
 
@@ -54,6 +57,10 @@ pub struct Thread {
     signals: SpinLock<ThreadSignals>,
     clear_child_id: AtomicUsize,
     robust_list: AtomicUsize,
+    /// The area of restartable sequences; 0 for none.
+    rseq: AtomicUsize,
+    rseq_signature: AtomicU32,
+    timer_slack_nanos: AtomicU64,
     /// Until when an interrupted call that is made again waits; [`NO_DEADLINE`] if there is none.
     restart_deadline: AtomicU64,
     /// Nanoseconds in user mode; written by the thread alone.
@@ -63,7 +70,11 @@ pub struct Thread {
     memory_released: WaitQueue,
     exit_status: SpinLock<Option<WaitStatus>>,
     name: SpinLock<[u8; NAME_BYTES]>,
+    pub(crate) schedule: SpinLock<Schedule>,
 }
+
+/// By how much timers may be late unless a program says otherwise, as on Linux. Ours are on time.
+const USUAL_SLACK_NANOS: u64 = 50_000;
 
 const NO_DEADLINE: u64 = u64::MAX;
 
@@ -82,6 +93,9 @@ impl Thread {
             signals: SpinLock::new(Rank::FILE, signals),
             clear_child_id: AtomicUsize::new(0),
             robust_list: AtomicUsize::new(0),
+            rseq: AtomicUsize::new(0),
+            rseq_signature: AtomicU32::new(0),
+            timer_slack_nanos: AtomicU64::new(USUAL_SLACK_NANOS),
             restart_deadline: AtomicU64::new(NO_DEADLINE),
             user_nanos: AtomicU64::new(0),
             minor_faults: AtomicU32::new(0),
@@ -89,6 +103,7 @@ impl Thread {
             memory_released: WaitQueue::new("memory released"),
             exit_status: SpinLock::new(Rank::FILE, None),
             name: SpinLock::new(Rank::INODE, [0; NAME_BYTES]),
+            schedule: SpinLock::new(Rank::THREAD, Schedule::default()),
         })
     }
 
@@ -120,6 +135,11 @@ impl Thread {
         if let Some(task) = self.task.get() {
             task.wake();
         }
+    }
+
+    /// Notes, for the thread itself, that something came between two instructions of its program.
+    pub fn note_preemption(&self) {
+        self.work.fetch_or(Work::PREEMPTED.bits(), Ordering::Relaxed);
     }
 
     /// Takes work off the list: the caller is about to look at it.
@@ -179,6 +199,33 @@ impl Thread {
         self.robust_list.store(address, Ordering::Relaxed);
     }
 
+    /// By how much its timers may be late.
+    pub fn timer_slack_nanos(&self) -> u64 {
+        self.timer_slack_nanos.load(Ordering::Relaxed)
+    }
+
+    /// Sets by how much its timers may be late.
+    pub fn set_timer_slack_nanos(&self, nanos: u64) {
+        self.timer_slack_nanos.store(nanos, Ordering::Relaxed);
+    }
+
+    /// The area of restartable sequences; 0 for none.
+    #[inline]
+    pub fn rseq(&self) -> usize {
+        self.rseq.load(Ordering::Relaxed)
+    }
+
+    /// What must stand before the code that aborts a sequence.
+    pub fn rseq_signature(&self) -> u32 {
+        self.rseq_signature.load(Ordering::Relaxed)
+    }
+
+    /// Sets the area of restartable sequences, and the signature.
+    pub fn set_rseq(&self, address: usize, signature: u32) {
+        self.rseq_signature.store(signature, Ordering::Relaxed);
+        self.rseq.store(address, Ordering::Relaxed);
+    }
+
     /// What the thread owes to others before it lets go of its memory: what it held is released, and who waits for its
     /// end is told. `is_shared`: others use the memory too.
     pub async fn settle_with_memory(&self, memory: &UserMemory, is_shared: bool) {
@@ -221,6 +268,7 @@ impl Thread {
     pub(crate) fn forget_program(&self) {
         self.set_clear_child_id(0);
         self.set_robust_list(0);
+        self.set_rseq(0, 0);
         self.with_signals(|signals| signals.alternate_stack = NO_STACK);
     }
 
@@ -281,7 +329,12 @@ impl Thread {
             if let Poll::Ready(value) = future.as_mut().poll(context) {
                 return Poll::Ready(Ok(value));
             }
-            if self.work().is_empty() { Poll::Pending } else { Poll::Ready(Err(Interrupted)) }
+            // Who waits is in no sequence.
+            if self.work().difference(Work::PREEMPTED).is_empty() {
+                Poll::Pending
+            } else {
+                Poll::Ready(Err(Interrupted))
+            }
         })
         .await
     }

@@ -50,6 +50,8 @@ pub enum Completion {
     InterruptedForGood,
     /// As [`Completion::InterruptedForGood`]; if the call is made again, it waits until then, whatever its argument says.
     InterruptedUntil(Instant),
+    /// The thread has other resources than before; the value is 0.
+    Resources(Box<Resources>),
     /// The registers were replaced: a signal handler has returned.
     Registers(Box<UserContext>),
 }

@@ -3,9 +3,7 @@
 use alloc::boxed::Box;
 
 use linux_abi::Errno;
-use linux_abi::process::{
-    CLONE_ARGS_SIZE_VER0, CLONE_ARGS_SIZE_VER2, CSIGNAL, CloneArgs, CloneFlags,
-};
+use linux_abi::process::{CLONE_ARGS_SIZE_VER0, CLONE_ARGS_SIZE_VER2, CSIGNAL, CloneArgs, CloneFlags};
 use linux_abi::signal::Signal;
 use linux_object::obstacle::{Obstacle, complete};
 use linux_object::process::{self, CloneRequest};

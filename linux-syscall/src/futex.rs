@@ -55,8 +55,7 @@ pub fn futex(
             let expected = is_comparing.then_some(value3);
             let memory = call.memory();
             Ok(attempt(call, move || {
-                let (woken, moved) =
-                    futex::try_requeue(&memory, from, to, wake_count, move_count, expected)?;
+                let (woken, moved) = futex::try_requeue(&memory, from, to, wake_count, move_count, expected)?;
                 Ok(if is_comparing { woken + moved } else { woken })
             }))
         }

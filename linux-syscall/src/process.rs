@@ -70,4 +70,3 @@ pub fn exit_group(call: &mut Call<'_>, status: i32) -> Outcome {
     call.thread.process().request_exit(WaitStatus::Exited(status as u8));
     Outcome::KeepRegisters
 }
-

@@ -73,6 +73,7 @@ pub(crate) fn print_completion(thread: &Thread, completion: &Completion) {
     match completion {
         Completion::Value(value) => log::info!("[{id}] ... = {}", PrintedResult(*value)),
         Completion::Error(errno) => log::info!("[{id}] ... = -1 {}", errno.name()),
+        Completion::Resources(_) => log::info!("[{id}] ... = 0x0"),
         Completion::Program(_) => log::info!("[{id}] ... has a new program"),
         Completion::Registers(_) => log::info!("[{id}] ... returned from a signal handler"),
         Completion::Interrupted | Completion::InterruptedForGood | Completion::InterruptedUntil(_) => {

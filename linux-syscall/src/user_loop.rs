@@ -7,7 +7,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 
 use executor::TaskOptions;
-use kernel_hal::{Instant, PageFault, TrapCause, UserContext, VirtAddr, interrupt};
+use kernel_hal::{HartId, Instant, PageFault, TrapCause, UserContext, VirtAddr, interrupt};
 use kernel_object::address_space::{AddressSpace, FaultOutcome, FaultResult};
 use linux_abi::signal::Signal;
 use linux_abi::signal_info::{
@@ -35,13 +35,15 @@ pub fn spawn(started: StartedThread) {
         tenancy: started.tenancy,
         interrupted: None,
     };
-    spawn_small(run(user, started.set_child_id));
+    let schedule = user.thread.schedule();
+    let options = TaskOptions::new("user").class(schedule.class()).affinity(schedule.hart_mask());
+    spawn_small(options, run(user, started.set_child_id));
 }
 
 /// Spawns a future of which the compiler has checked that it is small enough.
-fn spawn_small<F: Future<Output = ()> + Send + 'static>(future: F) {
+fn spawn_small<F: Future<Output = ()> + Send + 'static>(options: TaskOptions, future: F) {
     const { assert!(size_of::<F>() <= MOST_FUTURE_BYTES) };
-    executor::spawn(TaskOptions::new("user"), future).detach();
+    executor::spawn(options, future).detach();
 }
 
 /// The thread's whole life.
@@ -56,7 +58,12 @@ fn run(mut user: UserThread, set_child_id: usize) -> impl Future<Output = ()> {
             match user.enter() {
                 Left::Trap(TrapCause::Syscall) => {
                     if let Some(slow) = user.syscall() {
+                        let hart = HartId::current();
                         user.wait(slow).await;
+                        // Whoever waited was in no restartable sequence, but may be elsewhere now.
+                        if hart != HartId::current() {
+                            user.note_preemption();
+                        }
                     }
                 }
                 Left::Trap(TrapCause::Interrupt) => {}
@@ -65,6 +72,7 @@ fn run(mut user: UserThread, set_child_id: usize) -> impl Future<Output = ()> {
                 Left::Reschedule => {
                     user.context.save_float();
                     executor::reschedule().await;
+                    user.note_preemption();
                 }
                 Left::Work => {
                     if !signal::handle_work(&mut user).await {
@@ -113,6 +121,8 @@ impl UserThread {
     async fn begin(&mut self, set_child_id: usize) {
         if let Some(task) = executor::current_task() {
             self.thread.set_task(task);
+            // It may have been changed since the task was made.
+            self.thread.apply_schedule();
         }
         if set_child_id != 0 {
             let memory = UserMemory::new(self.resources.address_space.clone());
@@ -190,6 +200,11 @@ impl UserThread {
                 self.thread.add_work(Work::SIGNAL);
             }
             Completion::Registers(context) => self.context = *context,
+            Completion::Resources(resources) => {
+                self.resources = *resources;
+                self.thread.set_resources(self.resources.clone());
+                self.context.set_syscall_result(0);
+            }
             Completion::Program(program) => {
                 self.context = program.context;
                 let former = core::mem::replace(&mut self.resources, program.resources);
@@ -197,6 +212,13 @@ impl UserThread {
                     former.address_space.clear();
                 }
             }
+        }
+    }
+
+    /// Something came between two instructions of the program.
+    fn note_preemption(&self) {
+        if self.thread.rseq() != 0 {
+            self.thread.note_preemption();
         }
     }
 
@@ -208,7 +230,9 @@ impl UserThread {
             }
             FaultOutcome::NeedsLoad(_) => {
                 self.context.save_float();
-                self.resources.address_space.fault_in(fault).await
+                let result = self.resources.address_space.fault_in(fault).await;
+                self.note_preemption();
+                result
             }
         };
         let address = fault.address.as_usize() as u64;

@@ -212,7 +212,7 @@ CASE(an_operation_on_a_second_word)
     CHECK_EQUAL(other_word, 1);
     pthread_join(two.thread, NULL);
     CHECK_EQUAL(futex(&word, FUTEX_WAKE_OP, 1, (void *)1, &other_word,
-                      FUTEX_OP(FUTEX_OP_OR | FUTEX_OP_OPARG_SHIFT, 3, FUTEX_OP_CMP_EQ, 9)),
+                      FUTEX_OP((FUTEX_OP_OR | FUTEX_OP_OPARG_SHIFT), 3, FUTEX_OP_CMP_EQ, 9)),
                 0);
     CHECK_EQUAL(other_word, 9);
     CHECK_FAILS(futex(&word, FUTEX_WAKE_OP, 1, (void *)1, &other_word, 7u << 28), ENOSYS);

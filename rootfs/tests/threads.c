@@ -186,7 +186,7 @@ static void *end_alone(void *argument)
     return NULL;
 }
 
-CASE(without_exit_group_the_first_threads_status_counts)
+CASE(without_exit_group_the_last_threads_status_counts)
 {
     pid_t child = fork();
 
@@ -194,6 +194,7 @@ CASE(without_exit_group_the_first_threads_status_counts)
         pthread_t thread;
 
         pthread_create(&thread, NULL, end_alone, (void *)9L);
+        pthread_join(thread, NULL);
         syscall(SYS_exit, 5);
     }
     int status = wait_for(child);
@@ -202,9 +203,9 @@ CASE(without_exit_group_the_first_threads_status_counts)
 
 static void *wait_for_ever(void *argument)
 {
-    (void)argument;
     for (;;)
         pause();
+    return argument;
 }
 
 CASE(a_fatal_signal_ends_all_threads)
@@ -237,9 +238,14 @@ CASE(a_fork_of_many_threads_has_one)
     CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 4);
 }
 
+static void post(void *semaphore)
+{
+    sem_post(semaphore);
+}
+
 static void *cancel_me(void *argument)
 {
-    pthread_cleanup_push((void (*)(void *))sem_post, argument);
+    pthread_cleanup_push(post, argument);
     for (;;)
         pause();
     pthread_cleanup_pop(0);

@@ -123,7 +123,9 @@ async fn enlist(memory: &UserMemory, word: Word, expected: u32, bits: u32) -> At
     loop {
         let outcome = poll_fn(|context| {
             let outcome = word.key(memory.space()).map_err(Obstacle::from).and_then(|key| {
-                persist(memory, || register(&key, bits, context.waker(), || check_value(memory, word, expected)))
+                persist(memory, || {
+                    register(&key, bits, context.waker(), || check_value(memory, word, expected))
+                })
             });
             Poll::Ready(outcome)
         })

@@ -5,9 +5,7 @@
 
 use kernel_hal::VirtAddr;
 use linux_abi::Errno;
-use linux_abi::futex::{
-    FUTEX_OWNER_DIED, FUTEX_TID_MASK, FUTEX_WAITERS, ROBUST_LIST_LIMIT, RobustListHead,
-};
+use linux_abi::futex::{FUTEX_OWNER_DIED, FUTEX_TID_MASK, FUTEX_WAITERS, ROBUST_LIST_LIMIT, RobustListHead};
 
 use super::{ANY_BITS, Word, change_word, persist, wake};
 use crate::obstacle::complete;

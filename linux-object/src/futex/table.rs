@@ -76,9 +76,9 @@ struct Bucket {
     entries: SpinLock<Vec<Entry>>,
 }
 
-static TABLE: [Bucket; BUCKETS] = [const {
-    Bucket { count: AtomicUsize::new(0), entries: SpinLock::new(Rank::FUTEX, Vec::new()) }
-}; BUCKETS];
+static TABLE: [Bucket; BUCKETS] =
+    [const { Bucket { count: AtomicUsize::new(0), entries: SpinLock::new(Rank::FUTEX, Vec::new()) } };
+        BUCKETS];
 
 /// A place in a bucket; being dropped gives it up.
 pub(super) struct Registration(Arc<Waiter>);

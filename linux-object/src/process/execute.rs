@@ -2,15 +2,13 @@
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::Ordering;
 
 use kernel_hal::UserContext;
 use linux_abi::Errno;
-use linux_abi::signal::Signal;
 
+use super::only_thread::become_only_thread;
 use crate::namespace::{Place, walk};
 use crate::program::{self, Interpreter, ProgramSource, Tenancy};
-use super::only_thread::become_only_thread;
 use crate::thread::{Resources, Thread};
 use crate::user_buffer::UserMemory;
 
@@ -50,7 +48,8 @@ pub async fn execute(
 ) -> Result<NewProgram, Errno> {
     let credentials = thread.process().credentials();
     let paths = &resources.paths;
-    let ProgramRequest { mut path, place: mut known_place, path_is_hidden, mut arguments, environment } = request;
+    let ProgramRequest { mut path, place: mut known_place, path_is_hidden, mut arguments, environment } =
+        request;
     let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or_default().to_vec();
     for _ in 0..MOST_SCRIPTS {
         let place = match known_place.take() {
@@ -91,8 +90,7 @@ pub async fn execute(
         thread.set_name(&name);
         thread.forget_program();
         let process = thread.process();
-        process.has_executed.store(true, Ordering::Relaxed);
-        process.exit_signal.store(Signal::SIGCHLD.number(), Ordering::Relaxed);
+        process.forget_program();
         let resources = Resources {
             address_space: loaded.address_space,
             files,

@@ -32,9 +32,6 @@ pub fn end_thread(thread: &Arc<Thread>) {
     family.threads.retain(|other| !Arc::ptr_eq(other, thread));
     family.ended_threads.add(&usage);
     family.ended_threads.most_resident = family.ended_threads.most_resident.max(resident as u64);
-    if thread.id() == process.id() {
-        family.leader_status = Some(status);
-    }
     let bereaved = take_bereaved(&family.children, thread.id());
     if !family.threads.is_empty() {
         drop(family);
@@ -44,7 +41,7 @@ pub fn end_thread(thread: &Arc<Thread>) {
         process.note_end_of_thread();
         return;
     }
-    let status = family.ending.or(family.leader_status).unwrap_or(status);
+    let status = family.ending.unwrap_or(status);
     process.fate.store(status.encode(), Ordering::Release);
     let orphans = core::mem::take(&mut family.children);
     let parent = family.parent.upgrade();

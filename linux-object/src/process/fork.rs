@@ -146,6 +146,11 @@ pub fn clone(
     let signals = caller.with_signals(|signals| signals.inherit(shares_memory));
     let thread = Thread::new(id, process.clone(), resources.clone(), signals);
     thread.set_name(&caller.name());
+    thread.set_timer_slack_nanos(caller.timer_slack_nanos());
+    if !shares_memory {
+        thread.set_rseq(caller.rseq(), caller.rseq_signature());
+    }
+    thread.set_schedule(caller.schedule().inherit());
     resources.files.add_user();
     if request.flags.contains(CloneFlags::CHILD_CLEARTID) {
         thread.set_clear_child_id(request.child_id);

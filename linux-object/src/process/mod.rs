@@ -62,6 +62,10 @@ pub struct Process {
     adopts_orphans: AtomicBool,
     /// Whether it has executed a program since it was made.
     has_executed: AtomicBool,
+    /// What it registered for with `membarrier`.
+    barrier_registrations: AtomicI32,
+    /// Of `prctl`: see [`ProcessFlags`].
+    flags: AtomicU32,
     /// Woken when a thread has ended.
     thread_ended: WaitQueue,
     limits: Arc<ResourceLimits>,
@@ -82,14 +86,27 @@ struct Family {
     threads: Vec<Arc<Thread>>,
     /// How it was told to end: the first `exit_group` or fatal signal decides.
     ending: Option<WaitStatus>,
-    /// How the first thread ended, if it has: without `ending` that is how the process ends.
-    leader_status: Option<WaitStatus>,
     /// The thread that executes a program, and makes the others end for that.
     executing: Option<i32>,
     /// What threads that have ended used.
     ended_threads: Usage,
     /// What children that were waited for used.
     ended_children: Usage,
+}
+
+bitflags::bitflags! {
+    /// What a process has said about itself by `prctl`.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct ProcessFlags: u32 {
+        /// Others of its user may look at its memory.
+        const DUMPABLE = 1 << 0;
+        /// Executing a program gives it no further privileges.
+        const NO_NEW_PRIVILEGES = 1 << 1;
+        /// It wants no huge pages.
+        const NO_HUGE_PAGES = 1 << 2;
+        /// It wants to keep capabilities when it changes its user.
+        const KEEP_CAPABILITIES = 1 << 3;
+    }
 }
 
 /// Where a new process comes from.
@@ -108,7 +125,6 @@ impl Process {
             children: Vec::new(),
             threads: Vec::new(),
             ending: None,
-            leader_status: None,
             executing: None,
             ended_threads: Usage::default(),
             ended_children: Usage::default(),
@@ -129,8 +145,12 @@ impl Process {
             creator: AtomicI32::new(origin.creator),
             adopts_orphans: AtomicBool::new(false),
             has_executed: AtomicBool::new(parent.is_none()),
+            barrier_registrations: AtomicI32::new(origin.like.map_or(0, |like| like.barrier_registrations())),
+            flags: AtomicU32::new(origin.like.map_or(ProcessFlags::DUMPABLE, |like| like.flags()).bits()),
             thread_ended: WaitQueue::new("thread ended"),
-            limits: Arc::new(origin.like.map_or_else(ResourceLimits::default, |like| like.limits.duplicate())),
+            limits: Arc::new(
+                origin.like.map_or_else(ResourceLimits::default, |like| like.limits.duplicate()),
+            ),
             stop_state: StopState::default(),
             pending_signals: SpinLock::new(Rank::FILE, PendingSignals::default()),
             started: Instant::now(),
@@ -187,6 +207,39 @@ impl Process {
     /// Sets whether orphans among its descendants become its children.
     pub fn set_adopts_orphans(&self, adopts: bool) {
         self.adopts_orphans.store(adopts, Ordering::Relaxed);
+    }
+
+    /// What it registered for with `membarrier`.
+    pub fn barrier_registrations(&self) -> i32 {
+        self.barrier_registrations.load(Ordering::Relaxed)
+    }
+
+    /// Registers it for a kind of barriers.
+    pub fn register_for_barriers(&self, registration: i32) {
+        self.barrier_registrations.fetch_or(registration, Ordering::Relaxed);
+    }
+
+    /// What it has said about itself.
+    pub fn flags(&self) -> ProcessFlags {
+        ProcessFlags::from_bits_truncate(self.flags.load(Ordering::Relaxed))
+    }
+
+    /// Changes what it says about itself.
+    pub fn set_flag(&self, flag: ProcessFlags, value: bool) {
+        if value {
+            self.flags.fetch_or(flag.bits(), Ordering::Relaxed);
+        } else {
+            self.flags.fetch_and(!flag.bits(), Ordering::Relaxed);
+        }
+    }
+
+    /// Forgets what the program said that was replaced.
+    pub(crate) fn forget_program(&self) {
+        self.barrier_registrations.store(0, Ordering::Relaxed);
+        self.has_executed.store(true, Ordering::Relaxed);
+        self.exit_signal.store(Signal::SIGCHLD.number(), Ordering::Relaxed);
+        self.set_flag(ProcessFlags::DUMPABLE, true);
+        self.set_flag(ProcessFlags::KEEP_CAPABILITIES, false);
     }
 
     /// Whether it is the first process, which nothing but its own doing ends.

@@ -37,7 +37,6 @@ pub(super) async fn become_only_thread(thread: &Arc<Thread>) -> Result<(), Errno
     if !is_alone {
         return Err(Errno::EINTR);
     }
-    family.leader_status = None;
     if thread.id() != process.id() {
         table.remove_thread(thread.id());
         thread.become_leader();

@@ -42,7 +42,8 @@ pub(super) fn start(thread: StartedThread) {
 pub fn first_process(resources: Resources) -> Result<Arc<Thread>, Errno> {
     let mut table = TABLE.lock();
     let id = table.allocate()?;
-    let process = Process::new(id, None, Origin { like: None, creator: 0, exit_signal: Signal::SIGCHLD.number() });
+    let process =
+        Process::new(id, None, Origin { like: None, creator: 0, exit_signal: Signal::SIGCHLD.number() });
     resources.files.add_user();
     let thread = Thread::new(id, process.clone(), resources, Default::default());
     process.family.lock().threads.push(thread.clone());
