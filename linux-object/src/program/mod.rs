@@ -239,9 +239,10 @@ async fn map_segment(
         let request = MapRequest::anonymous(memory_end - zero_start, protection);
         space.map(request.at(VirtAddr::new(zero_start))).map_err(map_errno)?;
     }
-    // The rest of the last page from the file belongs to what must be zero. What cannot be stored to is left alone.
+    // The rest of the last page from the file is zero to its end, as on Linux: the C library's loader allocates from it.
+    // What cannot be stored to is left alone.
     if segment.writable && segment.file_size > 0 && memory_end > file_end {
-        let rest = mapped_file_end.min(memory_end) - file_end;
+        let rest = mapped_file_end - file_end;
         let mut buffer = UserMemory::new(space.clone()).simple_buffer(VirtAddr::new(file_end), rest);
         complete(|| buffer.fill_with_zeros()).await?;
     }
