@@ -157,6 +157,8 @@ pub struct TaskRecord {
     /// The most that [`TaskRecord::cpu_time`] said. Anyone.
     cpu_nanos_shown: AtomicU64,
     id: u32,
+    /// Whatever the task's maker wants to find with it.
+    tag: AtomicU32,
     name: [AtomicU64; 2],
     pub(crate) registry_link: RegistryLink,
     pub(crate) executor: ExecutorRef,
@@ -188,6 +190,7 @@ impl TaskRecord {
             repeated_polls: AtomicU64::new(0),
             cpu_nanos_shown: AtomicU64::new(0),
             id,
+            tag: AtomicU32::new(0),
             name: [AtomicU64::new(0), AtomicU64::new(0)],
             registry_link: RegistryLink::new(),
             executor,
@@ -199,6 +202,17 @@ impl TaskRecord {
     /// The task's number: never reused while the machine is up, until four billion tasks have been.
     pub fn id(&self) -> u32 {
         self.id
+    }
+
+    /// The number that [`Self::set_tag`] left: 0 at first.
+    #[inline]
+    pub fn tag(&self) -> u32 {
+        self.tag.load(Relaxed)
+    }
+
+    /// Leaves a number with the task, by which its maker knows what it belongs to.
+    pub fn set_tag(&self, tag: u32) {
+        self.tag.store(tag, Relaxed);
     }
 
     /// The task's name.
