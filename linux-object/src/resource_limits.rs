@@ -62,6 +62,11 @@ impl ResourceLimits {
         self.limits.lock()[resource as usize]
     }
 
+    /// All of them, by number.
+    pub fn all(&self) -> [Rlimit; COUNT] {
+        *self.limits.lock()
+    }
+
     /// How many signals may be queued.
     pub fn queued_signals(&self) -> u64 {
         self.signals.load(Ordering::Relaxed)

@@ -11,6 +11,7 @@ use linux_abi::schedule::{
     NICE_VALUES, REAL_TIME_PRIORITIES, SCHED_BATCH, SCHED_FIFO, SCHED_IDLE, SCHED_NORMAL, SCHED_RR,
 };
 
+use crate::credentials::Capabilities;
 use crate::thread::Thread;
 
 /// How a thread is scheduled.
@@ -107,10 +108,10 @@ pub fn is_real_time(policy: u32) -> bool {
 
 /// Whether `caller` may change how `target` is scheduled at all.
 pub fn may_change(caller: &Thread, target: &Thread) -> bool {
-    let own = caller.process().credentials();
-    let other = target.process().credentials();
+    let own = caller.credentials();
+    let other = target.credentials();
     let user = own.effective_user;
-    own.is_privileged() || user == other.real_user || user == other.effective_user
+    own.has(Capabilities::SYS_NICE) || user == other.real_user || user == other.effective_user
 }
 
 /// Whether a thread may be given this nice value by its process's limits.
@@ -125,7 +126,7 @@ pub fn change(caller: &Thread, target: &Thread, new: Schedule) -> Result<(), Err
     if !may_change(caller, target) {
         return Err(Errno::EPERM);
     }
-    if !caller.process().credentials().is_privileged() {
+    if !caller.credentials().has(Capabilities::SYS_NICE) {
         let limit = target.process().limits().get(RLIMIT_RTPRIO as u32).rlim_cur;
         let wants_more = new.priority > present.priority && u64::from(new.priority) > limit;
         let changes_policy = new.policy != present.policy && limit == 0;

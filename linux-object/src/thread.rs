@@ -13,10 +13,12 @@ use kernel_object::address_space::AddressSpace;
 use ksync::{Once, Rank, SpinLock, WaitQueue};
 use linux_abi::process::WaitStatus;
 
+use crate::credentials::Credentials;
 use crate::file::FileTable;
 use crate::futex;
 use crate::namespace::PathContext;
-use crate::process::Process;
+use crate::process::{Process, find_thread};
+use crate::program::ProgramImage;
 use crate::schedule::Schedule;
 use crate::signal::{NO_STACK, SignalActions, ThreadSignals};
 use crate::user_buffer::UserMemory;
@@ -45,6 +47,8 @@ pub struct Resources {
     pub paths: Arc<PathContext>,
     /// What each signal does.
     pub signal_actions: Arc<SignalActions>,
+    /// Which program is in the memory.
+    pub image: Arc<ProgramImage>,
 }
 
 /// A thread, as others see it.
@@ -54,6 +58,7 @@ pub struct Thread {
     work: AtomicU32,
     task: Once<TaskRef>,
     resources: SpinLock<Resources>,
+    credentials: SpinLock<Arc<Credentials>>,
     signals: SpinLock<ThreadSignals>,
     clear_child_id: AtomicUsize,
     robust_list: AtomicUsize,
@@ -83,13 +88,20 @@ pub const NAME_BYTES: usize = 16;
 
 impl Thread {
     /// A thread that does not run yet.
-    pub fn new(id: i32, process: Arc<Process>, resources: Resources, signals: ThreadSignals) -> Arc<Self> {
+    pub fn new(
+        id: i32,
+        process: Arc<Process>,
+        resources: Resources,
+        credentials: Arc<Credentials>,
+        signals: ThreadSignals,
+    ) -> Arc<Self> {
         Arc::new(Self {
             id: AtomicI32::new(id),
             process,
             work: AtomicU32::new(0),
             task: Once::new(),
             resources: SpinLock::new(Rank::THREAD, resources),
+            credentials: SpinLock::new(Rank::FILE, credentials),
             signals: SpinLock::new(Rank::FILE, signals),
             clear_child_id: AtomicUsize::new(0),
             robust_list: AtomicUsize::new(0),
@@ -116,6 +128,9 @@ impl Thread {
     /// Gives it its process's number: it executes a program, and the leader has ended.
     pub(crate) fn become_leader(&self) {
         self.id.store(self.process.id(), Ordering::Relaxed);
+        if let Some(task) = self.task() {
+            task.record().set_tag(self.id() as u32);
+        }
     }
 
     /// The process (thread group) it belongs to.
@@ -147,12 +162,13 @@ impl Thread {
         self.work.fetch_and(!work.bits(), Ordering::AcqRel);
     }
 
-    /// Notes which task it is; its future does so once, at its start.
+    /// Notes which task the thread is; its future does so once, at its start. From then on [`current_thread`] finds it.
     pub fn set_task(&self, task: TaskRef) {
+        task.record().set_tag(self.id() as u32);
         self.task.call_once(|| task);
     }
 
-    /// The task that it is, once it has begun.
+    /// The task that the thread is, once it has begun to run.
     pub fn task(&self) -> Option<&TaskRef> {
         self.task.get()
     }
@@ -171,6 +187,21 @@ impl Thread {
     pub fn set_resources(&self, resources: Resources) {
         let previous = core::mem::replace(&mut *self.resources.lock(), resources);
         // Outside the lock: the last owner of an address space has much to free.
+        drop(previous);
+    }
+
+    /// Who it acts as.
+    pub fn credentials(&self) -> Arc<Credentials> {
+        self.credentials.lock().clone()
+    }
+
+    /// Changes who it acts as. Only the thread itself does. The first thread's are shown as the process's.
+    pub fn set_credentials(&self, credentials: Credentials) {
+        let credentials = Arc::new(credentials);
+        if self.id() == self.process.id() {
+            self.process.set_credentials(credentials.clone());
+        }
+        let previous = core::mem::replace(&mut *self.credentials.lock(), credentials);
         drop(previous);
     }
 
@@ -338,6 +369,13 @@ impl Thread {
         })
         .await
     }
+}
+
+/// The thread on whose behalf this code runs; `None` in the kernel's own tasks. Not for paths that have the thread at
+/// hand: this looks its number up.
+pub fn current_thread() -> Option<Arc<Thread>> {
+    let id = executor::current_task()?.record().tag();
+    if id == 0 { None } else { find_thread(id as i32) }
 }
 
 /// An interruptible wait ended because there is work for the thread.

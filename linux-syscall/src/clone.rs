@@ -110,7 +110,7 @@ fn decode(arguments: &CloneArgs, wanted_id: Option<i32>) -> Result<CloneRequest,
 }
 
 fn run(call: &mut Call<'_>, request: CloneRequest, parent_id: UserAddress) -> Result<Outcome, Errno> {
-    if request.wanted_id.is_some() && !call.thread.process().credentials().is_privileged() {
+    if request.wanted_id.is_some() && !call.thread.credentials().is_privileged() {
         return Err(Errno::EPERM);
     }
     call.context.save_float();

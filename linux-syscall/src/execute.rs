@@ -64,7 +64,7 @@ pub fn execveat(
     Ok(Outcome::Wait(Box::pin(async move {
         let run = async {
             let path = complete(|| memory.read_path(UserAddress(path.0).get())).await?;
-            let credentials = thread.process().credentials();
+            let credentials = thread.credentials();
             // A path that is absolute needs no directory, not even a good one.
             let start = if path.starts_with(b"/") { None } else { start? };
             let is_descriptor = path.is_empty() && flags.contains(AtFlags::EMPTY_PATH);

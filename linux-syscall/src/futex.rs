@@ -11,6 +11,7 @@ use linux_abi::futex::{
 };
 use linux_abi::time::Timespec;
 use linux_object::clock;
+use linux_object::credentials::Capabilities;
 use linux_object::futex::{self, ANY_BITS, WakeOperation, Word};
 use linux_object::obstacle::{Attempt, Obstacle};
 use linux_object::process::find_thread;
@@ -145,9 +146,9 @@ pub fn get_robust_list(
         0 => call.owned_thread(),
         _ => find_thread(thread).ok_or(Errno::ESRCH)?,
     };
-    let own = call.thread.process().credentials();
-    let other = target.process().credentials();
-    if !own.is_privileged() && own.real_user != other.real_user {
+    let own = call.thread.credentials();
+    let other = target.credentials();
+    if !own.has(Capabilities::SYS_PTRACE) && own.real_user != other.real_user {
         return Err(Errno::EPERM);
     }
     let memory = call.memory();

@@ -12,16 +12,17 @@ extern crate alloc;
 
 mod argument;
 mod clone;
+mod control;
 mod execute;
 mod file;
 mod futex;
 mod hardware;
+mod identity;
 mod limits;
 mod memory;
 mod mount;
 mod names;
 mod poll;
-mod prctl;
 mod process;
 mod rseq;
 mod schedule;

@@ -2,6 +2,7 @@
 
 use linux_abi::Errno;
 use linux_abi::resource::{RLIM_NLIMITS, Rlimit};
+use linux_object::credentials::Capabilities;
 use linux_object::process::find_process_of;
 
 use crate::argument::UserAddress;
@@ -22,7 +23,7 @@ pub fn prlimit64(
     if resource >= RLIM_NLIMITS as u32 {
         return Err(Errno::EINVAL);
     }
-    let credentials = own.credentials();
+    let credentials = call.thread.credentials();
     let other = target.credentials();
     let is_own = target.id() == own.id();
     let is_same_user = [other.real_user, other.effective_user, other.saved_user]
@@ -31,10 +32,10 @@ pub fn prlimit64(
         && [other.real_group, other.effective_group, other.saved_group]
             .iter()
             .all(|&group| group == credentials.real_group);
-    if !is_own && !is_same_user && !credentials.is_privileged() {
+    if !is_own && !is_same_user && !credentials.has(Capabilities::SYS_RESOURCE) {
         return Err(Errno::EPERM);
     }
-    let is_privileged = credentials.is_privileged();
+    let is_privileged = credentials.has(Capabilities::SYS_RESOURCE);
     let memory = call.memory();
     Ok(attempt(call, move || {
         let former = if new.is_null() {

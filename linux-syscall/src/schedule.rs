@@ -12,6 +12,7 @@ use linux_abi::schedule::{
     SCHED_NORMAL, SCHED_RESET_ON_FORK, SCHED_RR, SchedAttr, SchedParam, ScheduleFlags,
 };
 use linux_abi::time::Timespec;
+use linux_object::credentials::Capabilities;
 use linux_object::process::{all_processes, find_thread};
 use linux_object::schedule::{self, Schedule, is_real_time};
 use linux_object::thread::Thread;
@@ -282,7 +283,7 @@ pub fn setpriority(call: &mut Call<'_>, which: i32, who: i32, nice: i32) -> Resu
         let own = call.thread;
         outcome = if !schedule::may_change(own, &target) {
             Err(Errno::EPERM)
-        } else if !own.process().credentials().is_privileged()
+        } else if !own.credentials().has(Capabilities::SYS_NICE)
             && !schedule::may_have_nice(&target, new.nice())
         {
             Err(Errno::EACCES)

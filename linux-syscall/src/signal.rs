@@ -11,6 +11,7 @@ use linux_abi::signal::{
 };
 use linux_abi::signal_info::{SI_TKILL, SignalInfo};
 use linux_abi::time::Timespec;
+use linux_object::credentials::{may_signal, may_signal_thread};
 use linux_object::obstacle::{Obstacle, complete};
 use linux_object::process::{Process, find_process_of, find_thread};
 use linux_object::signal::{
@@ -322,27 +323,17 @@ fn signal_or_probe(number: i32) -> Result<Option<Signal>, Errno> {
     if number == 0 { Ok(None) } else { Signal::new(number).map(Some).ok_or(Errno::EINVAL) }
 }
 
-/// Whether the caller may send this to a process: `EPERM` if not.
-fn check_permission(call: &Call<'_>, target: &Process, signal: Option<Signal>) -> Result<(), Errno> {
-    let own = call.thread.process();
-    if own.id() == target.id() || own.credentials().may_signal(&target.credentials()) {
-        return Ok(());
-    }
-    let continues = signal == Some(Signal::SIGCONT) && own.session() == target.session();
-    if continues { Ok(()) } else { Err(Errno::EPERM) }
-}
-
 /// What the receiver is told of who sent a signal.
 fn sender(call: &Call<'_>, signal: Signal, make: fn(Signal, i32, u32) -> SignalInfo) -> SignalInfo {
     let own = call.thread.process();
-    make(signal, own.id(), own.credentials().real_user)
+    make(signal, own.id(), call.thread.credentials().real_user)
 }
 
 pub fn kill(call: &mut Call<'_>, id: i32, signal: i32) -> Result<usize, Errno> {
     let signal = signal_or_probe(signal)?;
     if id > 0 {
         let target = find_process_of(id).ok_or(Errno::ESRCH)?;
-        check_permission(call, &target, signal)?;
+        may_signal(call.thread, &target, signal)?;
         if let Some(signal) = signal {
             send_to_process(&target, signal, sender(call, signal, SignalInfo::kill));
         }
@@ -358,7 +349,7 @@ pub fn kill(call: &mut Call<'_>, id: i32, signal: i32) -> Result<usize, Errno> {
     // Success if one of them may be told; the last refusal otherwise.
     let mut outcome = Err(Errno::ESRCH);
     for target in targets {
-        match check_permission(call, &target, signal) {
+        match may_signal(call.thread, &target, signal) {
             Ok(()) => {
                 outcome = Ok(0);
                 if let Some(signal) = signal {
@@ -390,7 +381,7 @@ pub fn tgkill(call: &mut Call<'_>, process: i32, thread: i32, signal: i32) -> Re
 
 fn send_to(call: &Call<'_>, target: &Arc<Thread>, signal: i32) -> Result<usize, Errno> {
     let signal = signal_or_probe(signal)?;
-    check_permission(call, target.process(), signal)?;
+    may_signal_thread(call.thread, target, signal)?;
     if let Some(signal) = signal {
         try_send_to_thread(target, signal, sender(call, signal, SignalInfo::thread_kill))?;
     }
@@ -422,7 +413,7 @@ pub fn rt_sigqueueinfo(
     let sent = read_info(call, signal, info, is_own)?;
     let target = find_process_of(process).ok_or(Errno::ESRCH)?;
     let signal = signal_or_probe(signal)?;
-    check_permission(call, &target, signal)?;
+    may_signal(call.thread, &target, signal)?;
     if let Some(signal) = signal {
         try_send_to_process(&target, signal, sent)?;
     }
@@ -443,7 +434,7 @@ pub fn rt_tgsigqueueinfo(
     let sent = read_info(call, signal, info, is_own)?;
     let target = find_thread(thread).filter(|found| found.process().id() == process).ok_or(Errno::ESRCH)?;
     let signal = signal_or_probe(signal)?;
-    check_permission(call, target.process(), signal)?;
+    may_signal_thread(call.thread, &target, signal)?;
     if let Some(signal) = signal {
         try_send_to_thread(&target, signal, sent)?;
     }

@@ -9,8 +9,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use crate::argument::{Argument, Bits, Fd, FromRegister, Mode, OpenArgument, PathAddress, UserAddress};
 use crate::call::{Call, IntoOutcome, Outcome};
 use crate::{
-    clone, execute, file, futex, hardware, limits, memory, mount, names, poll, prctl, process, rseq,
-    schedule, signal, system, time, usage, wait,
+    clone, control, execute, file, futex, hardware, identity, limits, memory, mount, names, poll, process,
+    rseq, schedule, signal, system, time, usage, wait,
 };
 use linux_abi::Errno;
 
@@ -111,12 +111,14 @@ syscall_table! {
     79 newfstatat(directory: Fd, path: PathAddress, buffer: UserAddress, flags: u32) => file::newfstatat, Full, "";
     80 fstat(fd: Fd, buffer: UserAddress) => file::fstat, Full, "";
     81 sync() => mount::sync, Full, "";
-    92 personality(wanted: u32) => prctl::personality, Partial, "PER_LINUX without flags";
+    90 capget(header: UserAddress, data: UserAddress) => identity::capget, Full, "";
+    91 capset(header: UserAddress, data: UserAddress) => identity::capset, Full, "";
+    92 personality(wanted: u32) => control::personality, Partial, "PER_LINUX without flags";
     93 exit(status: i32) => process::exit, Full, "";
     94 exit_group(status: i32) => process::exit_group, Full, "";
     95 waitid(kind: u32, id: i32, info: UserAddress, options: u32, usage: UserAddress) => wait::waitid, Partial, "no P_PIDFD";
     96 set_tid_address(address: UserAddress) => process::set_tid_address, Full, "";
-    97 unshare(flags: Bits) => prctl::unshare, Partial, "no namespaces";
+    97 unshare(flags: Bits) => control::unshare, Partial, "no namespaces";
     98 futex(address: UserAddress, operation: u32, value: u32, timeout: UserAddress, other: UserAddress, value3: u32) => futex::futex, Partial, "no priority inheritance";
     99 set_robust_list(head: UserAddress, size: usize) => futex::set_robust_list, Full, "";
     100 get_robust_list(thread: i32, head: UserAddress, size: UserAddress) => futex::get_robust_list, Full, "";
@@ -149,32 +151,44 @@ syscall_table! {
     140 setpriority(which: i32, who: i32, nice: i32) => schedule::setpriority, Full, "";
     141 getpriority(which: i32, who: i32) => schedule::getpriority, Full, "";
     142 reboot(magic: u32, magic2: u32, command: u32, argument: UserAddress) => system::reboot, Partial, "power off, halt and restart";
+    143 setregid(real: u32, effective: u32) => identity::setregid, Full, "";
+    144 setgid(group: u32) => identity::setgid, Full, "";
+    145 setreuid(real: u32, effective: u32) => identity::setreuid, Full, "";
+    146 setuid(user: u32) => identity::setuid, Full, "";
+    147 setresuid(real: u32, effective: u32, saved: u32) => identity::setresuid, Full, "";
+    148 getresuid(real: UserAddress, effective: UserAddress, saved: UserAddress) => identity::getresuid, Full, "";
+    149 setresgid(real: u32, effective: u32, saved: u32) => identity::setresgid, Full, "";
+    150 getresgid(real: UserAddress, effective: UserAddress, saved: UserAddress) => identity::getresgid, Full, "";
+    151 setfsuid(user: u32) => identity::setfsuid, Full, "";
+    152 setfsgid(group: u32) => identity::setfsgid, Full, "";
     153 times(result: UserAddress) => usage::times, Full, "";
     154 setpgid(process: i32, group: i32) => process::setpgid, Full, "";
     155 getpgid(process: i32) => process::getpgid, Full, "";
     156 getsid(process: i32) => process::getsid, Full, "";
     157 setsid() => process::setsid, Full, "";
+    158 getgroups(size: i32, list: UserAddress) => identity::getgroups, Full, "";
+    159 setgroups(size: i32, list: UserAddress) => identity::setgroups, Full, "";
     160 uname(result: UserAddress) => system::uname, Full, "";
     161 sethostname(name: UserAddress, len: i32) => system::sethostname, Full, "";
     163 getrlimit(resource: u32, result: UserAddress) => limits::getrlimit, Full, "";
     164 setrlimit(resource: u32, limit: UserAddress) => limits::setrlimit, Partial, "as prlimit64";
     165 getrusage(who: i32, result: UserAddress) => usage::getrusage, Partial, "major faults and block operations are zero";
     166 umask(mask: Mode) => file::umask, Full, "";
-    167 prctl(option: i32, second: usize, third: usize, fourth: usize, fifth: usize) => prctl::prctl, Partial, "the common options; no seccomp, no memory layout, no capabilities";
+    167 prctl(option: i32, second: usize, third: usize, fourth: usize, fifth: usize) => control::prctl, Partial, "the common options; no seccomp, no memory layout";
     168 getcpu(hart: UserAddress, node: UserAddress) => schedule::getcpu, Full, "";
     169 gettimeofday(time: UserAddress, zone: UserAddress) => time::gettimeofday, Full, "";
     172 getpid() => process::getpid, Full, "";
     173 getppid() => process::getppid, Full, "";
-    174 getuid() => process::getuid, Full, "";
-    175 geteuid() => process::geteuid, Full, "";
-    176 getgid() => process::getgid, Full, "";
-    177 getegid() => process::getegid, Full, "";
+    174 getuid() => identity::getuid, Full, "";
+    175 geteuid() => identity::geteuid, Full, "";
+    176 getgid() => identity::getgid, Full, "";
+    177 getegid() => identity::getegid, Full, "";
     178 gettid() => process::gettid, Full, "";
     179 sysinfo(result: UserAddress) => system::sysinfo, Partial, "load averages are zero";
     214 brk(end: UserAddress) => memory::brk, Full, "";
     215 munmap(address: UserAddress, len: usize) => memory::munmap, Full, "";
     220 clone(flags: Bits, stack: UserAddress, parent_id: UserAddress, thread_pointer: usize, child_id: UserAddress) => clone::clone, Partial, "no namespaces, no pidfd";
-    221 execve(path: PathAddress, arguments: UserAddress, environment: UserAddress) => execute::execve, Partial, "set-id bits have no effect";
+    221 execve(path: PathAddress, arguments: UserAddress, environment: UserAddress) => execute::execve, Full, "";
     222 mmap(address: UserAddress, len: usize, protection: u32, flags: Bits, fd: Fd, offset: usize) => memory::mmap, Partial, "no huge pages, no locking";
     226 mprotect(address: UserAddress, len: usize, protection: u32) => memory::mprotect, Full, "";
     240 rt_tgsigqueueinfo(process: i32, thread: i32, signal: i32, info: UserAddress) => signal::rt_tgsigqueueinfo, Full, "";
@@ -182,12 +196,12 @@ syscall_table! {
     259 riscv_flush_icache(start: UserAddress, end: UserAddress, flags: usize) => hardware::riscv_flush_icache, Full, "";
     260 wait4(process: i32, status: UserAddress, options: u32, usage: UserAddress) => wait::wait4, Full, "";
     261 prlimit64(process: i32, resource: u32, new: UserAddress, old: UserAddress) => limits::prlimit64, Partial, "FSIZE, CPU, RSS, LOCKS, MSGQUEUE, RTTIME and CORE have no effect";
-    268 setns(fd: Fd, kind: i32) => prctl::setns, Partial, "there are no namespaces";
+    268 setns(fd: Fd, kind: i32) => control::setns, Partial, "there are no namespaces";
     274 sched_setattr(thread: i32, attributes: UserAddress, flags: u32) => schedule::sched_setattr, Partial, "no deadlines, no clamping of utilization";
     275 sched_getattr(thread: i32, attributes: UserAddress, size: u32, flags: u32) => schedule::sched_getattr, Full, "";
     276 renameat2(old_directory: Fd, old: PathAddress, new_directory: Fd, new: PathAddress, flags: u32) => names::renameat2, Partial, "RENAME_WHITEOUT is refused";
     278 getrandom(buffer: UserAddress, count: usize, flags: u32) => system::getrandom, Full, "";
-    281 execveat(directory: Fd, path: PathAddress, arguments: UserAddress, environment: UserAddress, flags: u32) => execute::execveat, Partial, "set-id bits have no effect";
+    281 execveat(directory: Fd, path: PathAddress, arguments: UserAddress, environment: UserAddress, flags: u32) => execute::execveat, Full, "";
     283 membarrier(command: i32, flags: u32, hart: i32) => hardware::membarrier, Full, "";
     291 statx(directory: Fd, path: PathAddress, flags: u32, mask: u32, buffer: UserAddress) => file::statx, Full, "";
     293 rseq(area: UserAddress, len: u32, flags: i32, signature: u32) => rseq::rseq, Full, "";

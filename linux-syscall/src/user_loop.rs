@@ -119,11 +119,9 @@ pub(crate) struct InterruptedCall {
 
 impl UserThread {
     async fn begin(&mut self, set_child_id: usize) {
-        if let Some(task) = executor::current_task() {
-            self.thread.set_task(task);
-            // It may have been changed since the task was made.
-            self.thread.apply_schedule();
-        }
+        self.thread.set_task(executor::current_task().expect("a thread's future is a task's"));
+        // It may have been changed since the task was made.
+        self.thread.apply_schedule();
         if set_child_id != 0 {
             let memory = UserMemory::new(self.resources.address_space.clone());
             let id = self.thread.id();

@@ -7,6 +7,7 @@ use kernel_hal::UserContext;
 use linux_abi::Errno;
 
 use super::only_thread::become_only_thread;
+use crate::credentials::ProgramOwner;
 use crate::namespace::{Place, walk};
 use crate::program::{self, Interpreter, ProgramSource, Tenancy};
 use crate::thread::{Resources, Thread};
@@ -46,7 +47,7 @@ pub async fn execute(
     tenancy_is_shared: bool,
     request: ProgramRequest,
 ) -> Result<NewProgram, Errno> {
-    let credentials = thread.process().credentials();
+    let credentials = thread.credentials();
     let paths = &resources.paths;
     let ProgramRequest { mut path, place: mut known_place, path_is_hidden, mut arguments, environment } =
         request;
@@ -70,7 +71,11 @@ pub async fn execute(
             arguments = expanded;
             continue;
         }
-        let source = ProgramSource { place, path, arguments, environment };
+        let metadata = place.inode().metadata().await?;
+        let owner =
+            ProgramOwner { permissions: metadata.permissions, user: metadata.user, group: metadata.group };
+        let (identity, is_secure) = credentials.for_program(Some(owner));
+        let source = ProgramSource { place, path, arguments, environment, identity: &identity, is_secure };
         let loaded = program::load(source, &start, pages, paths, &credentials).await?;
         become_only_thread(thread).await?;
         // From here on there is no way back: only a lack of memory could stop it, and that would end the process.
@@ -87,6 +92,7 @@ pub async fn execute(
             }
         };
         drop(files.close_for_exec());
+        thread.set_credentials(identity);
         thread.set_name(&name);
         thread.forget_program();
         let process = thread.process();
@@ -96,6 +102,7 @@ pub async fn execute(
             files,
             paths: resources.paths.clone(),
             signal_actions: Arc::new(resources.signal_actions.for_new_program()),
+            image: Arc::new(loaded.image),
         };
         process.limits().apply_to(&resources);
         thread.set_resources(resources.clone());

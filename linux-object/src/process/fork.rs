@@ -10,6 +10,7 @@ use linux_abi::resource::{RLIM_INFINITY, RLIMIT_NPROC};
 
 use super::start::{StartedThread, start};
 use super::{Origin, Process, TABLE};
+use crate::credentials::Capabilities;
 use crate::program::Tenancy;
 use crate::thread::{Resources, Thread};
 
@@ -62,7 +63,8 @@ fn check(flags: CloneFlags) -> Result<(), Errno> {
 fn check_count(process: &Process) -> Result<(), Errno> {
     let credentials = process.credentials();
     let limit = process.limits().get(RLIMIT_NPROC as u32).rlim_cur;
-    if credentials.real_user == 0 || limit == RLIM_INFINITY {
+    let is_free = Capabilities::SYS_ADMIN | Capabilities::SYS_RESOURCE;
+    if credentials.real_user == 0 || credentials.effective.intersects(is_free) || limit == RLIM_INFINITY {
         return Ok(());
     }
     let table = TABLE.lock();
@@ -95,6 +97,7 @@ fn share_or_copy(parent: &Resources, flags: CloneFlags) -> Result<Resources, Err
         } else {
             Arc::new(parent.signal_actions.duplicate())
         },
+        image: parent.image.clone(),
     })
 }
 
@@ -127,6 +130,7 @@ pub fn clone(
     let shares_memory = request.flags.contains(CloneFlags::VM);
     let tenancy = if shares_memory { tenancy.share() } else { tenancy.of_copy() };
     let shares_process = request.flags.contains(CloneFlags::THREAD);
+    let credentials = caller.credentials();
     let own_process = caller.process();
     let parent = match request.flags.contains(CloneFlags::PARENT) {
         true => own_process.family.lock().parent.upgrade().ok_or(Errno::EINVAL)?,
@@ -141,10 +145,15 @@ pub fn clone(
             false => request.exit_signal,
         };
         let creator = if is_sibling { 0 } else { caller.id() };
-        Process::new(id, Some(&parent), Origin { like: Some(own_process), creator, exit_signal })
+        Process::new(
+            id,
+            Some(&parent),
+            credentials.clone(),
+            Origin { like: Some(own_process), creator, exit_signal },
+        )
     };
     let signals = caller.with_signals(|signals| signals.inherit(shares_memory));
-    let thread = Thread::new(id, process.clone(), resources.clone(), signals);
+    let thread = Thread::new(id, process.clone(), resources.clone(), credentials, signals);
     thread.set_name(&caller.name());
     thread.set_timer_slack_nanos(caller.timer_slack_nanos());
     if !shares_memory {
@@ -173,7 +182,7 @@ pub fn clone(
             } else if family.executing.is_some() {
                 thread.request_exit(WaitStatus::Exited(0));
             }
-            family.threads.push(thread.clone());
+            family.add_thread(thread.clone());
         }
         table.insert_thread(&thread);
         if !shares_process {

@@ -21,13 +21,14 @@ use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, Ordering};
 
 use kernel_hal::Instant;
 use ksync::{Rank, SpinLock, WaitQueue};
+use linux_abi::Errno;
 use linux_abi::process::WaitStatus;
 use linux_abi::signal::Signal;
 
 use crate::credentials::Credentials;
 use crate::resource_limits::ResourceLimits;
 use crate::signal::PendingSignals;
-use crate::thread::Thread;
+use crate::thread::{NAME_BYTES, Thread};
 use identity::IdentityTable;
 use stop::StopState;
 
@@ -72,6 +73,11 @@ pub struct Process {
     stop_state: StopState,
     pending_signals: SpinLock<PendingSignals>,
     started: Instant,
+    last_name: SpinLock<[u8; NAME_BYTES]>,
+    /// How much more (or less) willingly it is ended when memory runs out: -1000 to 1000.
+    oom_adjustment: AtomicI32,
+    /// The least that it may set without privilege.
+    least_oom_adjustment: AtomicI32,
 }
 
 /// The first process's number.
@@ -83,6 +89,7 @@ const ALIVE: u32 = u32::MAX;
 struct Family {
     parent: Weak<Process>,
     children: Vec<Arc<Process>>,
+    /// In ascending order of numbers.
     threads: Vec<Arc<Thread>>,
     /// How it was told to end: the first `exit_group` or fatal signal decides.
     ending: Option<WaitStatus>,
@@ -100,12 +107,8 @@ bitflags::bitflags! {
     pub struct ProcessFlags: u32 {
         /// Others of its user may look at its memory.
         const DUMPABLE = 1 << 0;
-        /// Executing a program gives it no further privileges.
-        const NO_NEW_PRIVILEGES = 1 << 1;
         /// It wants no huge pages.
         const NO_HUGE_PAGES = 1 << 2;
-        /// It wants to keep capabilities when it changes its user.
-        const KEEP_CAPABILITIES = 1 << 3;
     }
 }
 
@@ -118,8 +121,20 @@ struct Origin<'a> {
     exit_signal: u8,
 }
 
+impl Family {
+    fn add_thread(&mut self, thread: Arc<Thread>) {
+        let index = self.threads.partition_point(|other| other.id() < thread.id());
+        self.threads.insert(index, thread);
+    }
+}
+
 impl Process {
-    fn new(id: i32, parent: Option<&Arc<Process>>, origin: Origin) -> Arc<Self> {
+    fn new(
+        id: i32,
+        parent: Option<&Arc<Process>>,
+        credentials: Arc<Credentials>,
+        origin: Origin,
+    ) -> Arc<Self> {
         let family = Family {
             parent: parent.map_or_else(Weak::new, Arc::downgrade),
             children: Vec::new(),
@@ -129,7 +144,6 @@ impl Process {
             ended_threads: Usage::default(),
             ended_children: Usage::default(),
         };
-        let credentials = origin.like.map_or_else(Default::default, |like| like.credentials());
         let inherited = |number: fn(&Process) -> i32| origin.like.map_or(id, |like| number(like));
         Arc::new(Self {
             id,
@@ -154,6 +168,11 @@ impl Process {
             stop_state: StopState::default(),
             pending_signals: SpinLock::new(Rank::FILE, PendingSignals::default()),
             started: Instant::now(),
+            last_name: SpinLock::new(Rank::INODE, [0; NAME_BYTES]),
+            oom_adjustment: AtomicI32::new(parent.map_or(0, |parent| parent.oom_adjustment())),
+            least_oom_adjustment: AtomicI32::new(
+                parent.map_or(0, |parent| parent.least_oom_adjustment.load(Ordering::Relaxed)),
+            ),
         })
     }
 
@@ -179,9 +198,15 @@ impl Process {
         self.session.load(Ordering::Relaxed)
     }
 
-    /// Who it acts as.
+    /// Who its first thread acts as.
     pub fn credentials(&self) -> Arc<Credentials> {
         self.credentials.lock().clone()
+    }
+
+    /// Notes who its first thread acts as.
+    pub(crate) fn set_credentials(&self, credentials: Arc<Credentials>) {
+        let previous = core::mem::replace(&mut *self.credentials.lock(), credentials);
+        drop(previous);
     }
 
     /// What it may use at most.
@@ -239,7 +264,6 @@ impl Process {
         self.has_executed.store(true, Ordering::Relaxed);
         self.exit_signal.store(Signal::SIGCHLD.number(), Ordering::Relaxed);
         self.set_flag(ProcessFlags::DUMPABLE, true);
-        self.set_flag(ProcessFlags::KEEP_CAPABILITIES, false);
     }
 
     /// Whether it is the first process, which nothing but its own doing ends.
@@ -265,6 +289,44 @@ impl Process {
     /// Runs `look` on its threads that have not ended, under the process's lock.
     pub fn with_threads<R>(&self, look: impl FnOnce(&[Arc<Thread>]) -> R) -> R {
         look(&self.family.lock().threads)
+    }
+
+    /// The lowest number that one of its threads has and that is not below `from`.
+    pub fn next_thread(&self, from: i32) -> Option<i32> {
+        let family = self.family.lock();
+        let index = family.threads.partition_point(|thread| thread.id() < from);
+        family.threads.get(index).map(|thread| thread.id())
+    }
+
+    /// How many threads it has.
+    pub fn thread_count(&self) -> usize {
+        self.family.lock().threads.len()
+    }
+
+    /// What a zombie is called: as its last thread was.
+    pub fn last_name(&self) -> [u8; NAME_BYTES] {
+        *self.last_name.lock()
+    }
+
+    /// Which signal tells its parent of its end.
+    pub fn exit_signal(&self) -> Option<Signal> {
+        Signal::new(self.exit_signal.load(Ordering::Relaxed).into())
+    }
+
+    /// What `oom_score_adj` says: -1000, never end it for want of memory, to 1000.
+    pub fn oom_adjustment(&self) -> i32 {
+        self.oom_adjustment.load(Ordering::Relaxed)
+    }
+
+    /// Sets it; without privilege not below what a privileged process last set.
+    pub fn set_oom_adjustment(&self, adjustment: i32, is_privileged: bool) -> Result<(), Errno> {
+        if is_privileged {
+            self.least_oom_adjustment.store(adjustment, Ordering::Relaxed);
+        } else if adjustment < self.least_oom_adjustment.load(Ordering::Relaxed) {
+            return Err(Errno::EACCES);
+        }
+        self.oom_adjustment.store(adjustment, Ordering::Relaxed);
+        Ok(())
     }
 
     /// How it was told to end, if it was.
@@ -309,6 +371,11 @@ pub fn find_process_of(id: i32) -> Option<Arc<Process>> {
 /// The thread with this number.
 pub fn find_thread(id: i32) -> Option<Arc<Thread>> {
     TABLE.lock().thread(id)
+}
+
+/// The process with the lowest number that is not below `from`, zombies included.
+pub fn next_process(from: i32) -> Option<Arc<Process>> {
+    TABLE.lock().process_from(from).cloned()
 }
 
 /// Every process that has a number, zombies included.

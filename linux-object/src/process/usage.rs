@@ -67,7 +67,7 @@ impl Thread {
         let user = Duration::from_nanos(self.user_nanos());
         Usage {
             user,
-            system: record.run_time().saturating_sub(user),
+            system: record.cpu_time().saturating_sub(user),
             voluntary_switches: accounting.wakes,
             involuntary_switches: accounting.polls.saturating_sub(accounting.wakes),
             minor_faults: self.minor_faults(),
@@ -109,7 +109,7 @@ impl Process {
 impl Thread {
     /// Time on a hart.
     pub fn cpu_time(&self) -> Duration {
-        self.task().map_or(Duration::ZERO, |task| task.record().run_time())
+        self.task().map_or(Duration::ZERO, |task| task.record().cpu_time())
     }
 
     /// Counts a fault that needed no device. Only the thread itself does.

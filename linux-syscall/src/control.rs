@@ -1,14 +1,12 @@
-//! `prctl`, `personality` and `unshare`: what a thread or process says about itself.
+//! `prctl`, `personality` and `unshare`: what a thread or process says about itself, each a small call of its own.
 
 use alloc::sync::Arc;
 
 use linux_abi::Errno;
 use linux_abi::process::{
-    CloneFlags, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, PR_CAP_AMBIENT_IS_SET, PR_CAPBSET_READ,
-    PR_GET_CHILD_SUBREAPER, PR_GET_DUMPABLE, PR_GET_KEEPCAPS, PR_GET_NAME, PR_GET_NO_NEW_PRIVS,
-    PR_GET_PDEATHSIG, PR_GET_SECCOMP, PR_GET_SECUREBITS, PR_GET_THP_DISABLE, PR_GET_TID_ADDRESS,
-    PR_GET_TIMERSLACK, PR_GET_TIMING, PR_SET_CHILD_SUBREAPER, PR_SET_DUMPABLE, PR_SET_KEEPCAPS, PR_SET_NAME,
-    PR_SET_NO_NEW_PRIVS, PR_SET_PDEATHSIG, PR_SET_THP_DISABLE, PR_SET_TIMERSLACK, PR_SET_TIMING,
+    CloneFlags, PR_GET_CHILD_SUBREAPER, PR_GET_DUMPABLE, PR_GET_NAME, PR_GET_PDEATHSIG, PR_GET_SECCOMP,
+    PR_GET_THP_DISABLE, PR_GET_TID_ADDRESS, PR_GET_TIMERSLACK, PR_GET_TIMING, PR_SET_CHILD_SUBREAPER,
+    PR_SET_DUMPABLE, PR_SET_NAME, PR_SET_PDEATHSIG, PR_SET_THP_DISABLE, PR_SET_TIMERSLACK, PR_SET_TIMING,
 };
 use linux_abi::signal::Signal;
 use linux_object::process::ProcessFlags;
@@ -17,10 +15,10 @@ use zerocopy::{Immutable, IntoBytes};
 
 use crate::argument::{Bits, UserAddress};
 use crate::call::{Call, Completion, Outcome, attempt};
+use crate::identity;
 
 /// Timers may be late by this much unless a program says otherwise; ours never are.
 const USUAL_SLACK_NANOS: u64 = 50_000;
-const LAST_CAPABILITY: usize = 40;
 
 fn store<T: IntoBytes + Immutable + Send + 'static>(
     call: &Call<'_>,
@@ -44,6 +42,9 @@ pub fn prctl(
     fourth: usize,
     fifth: usize,
 ) -> Result<Outcome, Errno> {
+    if let Some(answer) = identity::control(call, option, [second, third, fourth, fifth]) {
+        return answer.map(Outcome::Done);
+    }
     let process = call.thread.process().clone();
     let unused = [third, fourth, fifth];
     let done = |value: usize| Ok(Outcome::Done(value));
@@ -63,11 +64,6 @@ pub fn prctl(
             process.set_flag(ProcessFlags::DUMPABLE, truth(second)?);
             done(0)
         }
-        PR_GET_KEEPCAPS => done(usize::from(process.flags().contains(ProcessFlags::KEEP_CAPABILITIES))),
-        PR_SET_KEEPCAPS => {
-            process.set_flag(ProcessFlags::KEEP_CAPABILITIES, truth(second)?);
-            done(0)
-        }
         PR_SET_NAME => {
             let (memory, thread) = (call.memory(), call.owned_thread());
             Ok(attempt(call, move || {
@@ -78,17 +74,8 @@ pub fn prctl(
             }))
         }
         PR_GET_NAME => store(call, second, call.thread.name()),
-        PR_GET_TIMING | PR_GET_SECCOMP | PR_GET_SECUREBITS => done(0),
+        PR_GET_TIMING | PR_GET_SECCOMP => done(0),
         PR_SET_TIMING if second == 0 => done(0),
-        PR_CAPBSET_READ if second <= LAST_CAPABILITY => done(1),
-        PR_CAP_AMBIENT => {
-            check_unused(&[fourth, fifth])?;
-            match i32::try_from(second) {
-                Ok(PR_CAP_AMBIENT_CLEAR_ALL) if third == 0 => done(0),
-                Ok(PR_CAP_AMBIENT_IS_SET) if third <= LAST_CAPABILITY => done(0),
-                _ => Err(Errno::EINVAL),
-            }
-        }
         PR_GET_TIMERSLACK => done(call.thread.timer_slack_nanos() as usize),
         PR_SET_TIMERSLACK => {
             let is_default = (second as isize) <= 0;
@@ -100,18 +87,6 @@ pub fn prctl(
             done(0)
         }
         PR_GET_CHILD_SUBREAPER => store(call, second, i32::from(process.adopts_orphans())),
-        PR_SET_NO_NEW_PRIVS => {
-            check_unused(&unused)?;
-            if second != 1 {
-                return Err(Errno::EINVAL);
-            }
-            process.set_flag(ProcessFlags::NO_NEW_PRIVILEGES, true);
-            done(0)
-        }
-        PR_GET_NO_NEW_PRIVS => {
-            check_unused(&[second, third, fourth, fifth])?;
-            done(usize::from(process.flags().contains(ProcessFlags::NO_NEW_PRIVILEGES)))
-        }
         PR_SET_THP_DISABLE => {
             check_unused(&unused)?;
             process.set_flag(ProcessFlags::NO_HUGE_PAGES, second != 0);
