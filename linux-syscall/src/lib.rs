@@ -23,6 +23,8 @@ mod system;
 mod time;
 
 pub mod call;
+pub mod counters;
+pub mod documentation;
 pub mod strace;
 pub mod table;
 pub mod user_loop;
