@@ -34,6 +34,8 @@ mod usage;
 mod wait;
 
 pub mod call;
+pub mod counters;
+pub mod documentation;
 pub mod strace;
 pub mod table;
 pub mod user_loop;

@@ -4,13 +4,12 @@
 //! decodes the registers and calls the handler, and an entry that describes it. A handler is a plain function too; what
 //! it returns says whether the call is done ([`IntoOutcome`]).
 
-use core::sync::atomic::{AtomicU64, Ordering};
-
 use crate::argument::{Argument, Bits, Fd, FromRegister, Mode, OpenArgument, PathAddress, UserAddress};
-use crate::call::{Call, IntoOutcome, Outcome};
+use crate::call::{Call, IntoOutcome, Outcome, is_error};
+use crate::strace::Meaning;
 use crate::{
-    clone, control, execute, file, futex, hardware, identity, limits, memory, mount, names, poll, process,
-    rseq, schedule, signal, system, time, usage, wait,
+    clone, control, counters, execute, file, futex, hardware, identity, limits, memory, mount, names, poll,
+    process, rseq, schedule, signal, system, time, usage, wait,
 };
 use linux_abi::Errno;
 
@@ -24,7 +23,27 @@ pub enum Support {
 }
 
 /// Prints a register as one kind of argument.
-pub type Printer = fn(usize, &mut core::fmt::Formatter<'_>) -> core::fmt::Result;
+pub type Printer = fn(usize, &mut dyn core::fmt::Write) -> core::fmt::Result;
+
+impl Support {
+    /// As listings show it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Partial => "partial",
+        }
+    }
+}
+
+/// One argument of a syscall.
+pub struct ArgumentRow {
+    /// Its name.
+    pub name: &'static str,
+    /// How its value is printed.
+    pub print: Printer,
+    /// What it means beyond that.
+    pub meaning: Meaning,
+}
 
 /// One syscall.
 pub struct Row {
@@ -32,8 +51,8 @@ pub struct Row {
     pub number: usize,
     /// Linux's name.
     pub name: &'static str,
-    /// The names of its arguments, and how to print each.
-    pub arguments: &'static [(&'static str, Printer)],
+    /// Its arguments.
+    pub arguments: &'static [ArgumentRow],
     /// How much is supported.
     pub support: Support,
     /// What is missing, or worth knowing.
@@ -64,7 +83,11 @@ macro_rules! syscall_table {
         pub static ROWS: &[Row] = &[ $( Row {
             number: $number,
             name: stringify!($name),
-            arguments: &[ $( (stringify!($argument), <$kind as Argument>::print) ),* ],
+            arguments: &[ $( ArgumentRow {
+                name: stringify!($argument),
+                print: <$kind as Argument>::print,
+                meaning: <$kind as Argument>::MEANING,
+            } ),* ],
             support: Support::$support,
             note: $note,
         } ),* ];
@@ -209,14 +232,6 @@ syscall_table! {
     439 faccessat2(directory: Fd, path: PathAddress, mode: u32, flags: u32) => file::faccessat2, Full, "";
 }
 
-/// How often each number was called; the last counts all that are beyond the table.
-static COUNTS: [AtomicU64; NUMBERS + 1] = [const { AtomicU64::new(0) }; NUMBERS + 1];
-
-/// How often a number was called.
-pub fn count(number: usize) -> u64 {
-    COUNTS[number.min(NUMBERS)].load(Ordering::Relaxed)
-}
-
 /// The row of a number.
 pub fn row(number: usize) -> Option<&'static Row> {
     ROWS.binary_search_by_key(&number, |row| row.number).ok().map(|index| &ROWS[index])
@@ -231,9 +246,15 @@ fn unknown(call: &mut Call<'_>) -> Outcome {
 #[inline]
 pub fn dispatch(call: &mut Call<'_>) -> Outcome {
     let number = call.context.syscall_number();
-    COUNTS[number.min(NUMBERS)].fetch_add(1, Ordering::Relaxed);
-    match HANDLERS.get(number) {
+    counters::count_call(number);
+    let outcome = match HANDLERS.get(number) {
         Some(handler) => handler(call),
         None => unknown(call),
+    };
+    if let Outcome::Done(value) = outcome
+        && is_error(value)
+    {
+        counters::count_error(number);
     }
+    outcome
 }
