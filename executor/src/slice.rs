@@ -24,6 +24,10 @@ const SHORTEST_LOOK_NANOS: u64 = 1_000_000;
 /// How long a round-robin task runs while another of its priority is ready, as on Linux.
 pub(crate) const ROUND_ROBIN_NANOS: u64 = 100_000_000;
 /// The period of the real-time throttle, and what real-time tasks may use of it, as on Linux.
+/// How long a fair task runs while another is ready.
+pub const FAIR_SLICE: std::time::Duration = std::time::Duration::from_nanos(SLICE_NANOS);
+/// How long a round-robin task runs while another of its priority is ready.
+pub const ROUND_ROBIN_TURN: std::time::Duration = std::time::Duration::from_nanos(ROUND_ROBIN_NANOS);
 const REALTIME_PERIOD_NANOS: u64 = 1_000_000_000;
 pub(crate) const DEFAULT_REALTIME_BUDGET_NANOS: u64 = 950_000_000;
 /// How far ahead of the others a fair task may come back from a sleep.
@@ -123,7 +127,9 @@ impl Executor {
         let queue = hart.lock_queue();
         // SAFETY: the running task of this hart; it cannot end while we interrupt it.
         let Some(record) = (unsafe { hart.current.load(Relaxed).as_ref() }) else {
-            // A task was chosen whose poll has not begun: it looks again itself, see `begin_poll`.
+            // This hart is between two tasks. The next one is chosen without an alarm to rely on, so it gets one of its
+            // own if there are others; or it has been chosen already, and looks itself, see `begin_poll`.
+            hart.set_contested_at(Urgency::NONE);
             hart.need_resched.store(true, Relaxed);
             return;
         };
