@@ -69,7 +69,7 @@ pub struct Thread {
     /// Until when an interrupted call that is made again waits; [`NO_DEADLINE`] if there is none.
     restart_deadline: AtomicU64,
     /// Nanoseconds in user mode; written by the thread alone.
-    user_nanos: AtomicU64,
+    user_ticks: AtomicU64,
     pub(crate) minor_faults: AtomicU32,
     has_released_memory: AtomicBool,
     memory_released: WaitQueue,
@@ -109,7 +109,7 @@ impl Thread {
             rseq_signature: AtomicU32::new(0),
             timer_slack_nanos: AtomicU64::new(USUAL_SLACK_NANOS),
             restart_deadline: AtomicU64::new(NO_DEADLINE),
-            user_nanos: AtomicU64::new(0),
+            user_ticks: AtomicU64::new(0),
             minor_faults: AtomicU32::new(0),
             has_released_memory: AtomicBool::new(false),
             memory_released: WaitQueue::new("memory released"),
@@ -284,15 +284,15 @@ impl Thread {
         }
     }
 
-    /// Counts time in user mode. Only the thread itself does.
+    /// Counts time in user mode, in ticks of the machine's counter. Only the thread itself does.
     #[inline]
-    pub fn add_user_time(&self, nanos: u64) {
-        self.user_nanos.store(self.user_nanos.load(Ordering::Relaxed) + nanos, Ordering::Relaxed);
+    pub fn add_user_ticks(&self, ticks: u64) {
+        self.user_ticks.store(self.user_ticks.load(Ordering::Relaxed) + ticks, Ordering::Relaxed);
     }
 
     /// Nanoseconds in user mode.
     pub fn user_nanos(&self) -> u64 {
-        self.user_nanos.load(Ordering::Relaxed)
+        kernel_hal::time::nanos_of_ticks(self.user_ticks.load(Ordering::Relaxed))
     }
 
     /// Forgets what belonged to the program that was replaced.

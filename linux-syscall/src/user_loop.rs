@@ -7,7 +7,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 
 use executor::TaskOptions;
-use kernel_hal::{HartId, Instant, PageFault, TrapCause, UserContext, VirtAddr, interrupt};
+use kernel_hal::{HartId, Instant, PageFault, TrapCause, UserContext, VirtAddr, interrupt, time};
 use kernel_object::address_space::{AddressSpace, FaultOutcome, FaultResult};
 use linux_abi::signal::Signal;
 use linux_abi::signal_info::{
@@ -142,9 +142,9 @@ impl UserThread {
             Left::Reschedule
         } else {
             self.resources.address_space.activate();
-            let entered = Instant::now();
+            let entered = time::ticks();
             let trap = self.context.run();
-            self.thread.add_user_time(Instant::now().nanos_since(entered));
+            self.thread.add_user_ticks(time::ticks() - entered);
             Left::Trap(trap)
         };
         interrupt::enable();
