@@ -193,6 +193,11 @@ impl FrameAllocator {
         self.central_free.load(Ordering::Relaxed) >= self.reserve.load(Ordering::Relaxed)
     }
 
+    /// All frames that the allocator was given.
+    pub fn total(&self) -> usize {
+        self.total.load(Ordering::Relaxed)
+    }
+
     /// How much memory there is, and who has it.
     pub fn statistics(&self) -> Statistics {
         let mut used = [0; FrameKind::COUNT];

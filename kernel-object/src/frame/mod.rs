@@ -52,19 +52,21 @@ pub enum FrameKind {
     PageTable,
     /// Private memory of programs.
     Anonymous,
-    /// Pages of paged objects: cached files, shared memory.
+    /// Pages of paged objects that somebody stores: cached files.
     Object,
     /// Rings and buffers of devices.
     Device,
+    /// Pages of paged objects that nobody stores: tmpfs, memfd, shared anonymous memory.
+    Shared,
 }
 
 impl FrameKind {
     /// How many kinds there are.
-    pub const COUNT: usize = 5;
+    pub const COUNT: usize = 6;
 
     /// Every kind, in the order of [`Statistics::used`].
     pub const ALL: [Self; Self::COUNT] =
-        [Self::Kernel, Self::PageTable, Self::Anonymous, Self::Object, Self::Device];
+        [Self::Kernel, Self::PageTable, Self::Anonymous, Self::Object, Self::Device, Self::Shared];
 
     pub(crate) const fn from_bits(bits: u32) -> Self {
         Self::ALL[(bits & allocator::KIND_MASK) as usize]
@@ -113,6 +115,11 @@ pub(crate) use host::allocator;
 pub unsafe fn init(regions: &[Range<PhysAddr>]) {
     // SAFETY: passed on to the caller.
     unsafe { allocator().init(regions) };
+}
+
+/// All frames that the machine has for use.
+pub fn total() -> usize {
+    allocator().total()
 }
 
 /// How much memory there is, and who has it.

@@ -43,7 +43,7 @@ use mapping::Mappers;
 
 pub use account::PageAccount;
 pub use io::{Progress, Stop, WritePin};
-pub use mapping::Mapper;
+pub use mapping::{Mapper, Unmapping};
 pub use pager::{PageLoad, Pager, PagerError, PagerFuture};
 pub use shared_pages::SharedPages;
 
@@ -224,13 +224,18 @@ impl PagedObject {
         if !self.charge() {
             return Lookup::NoSpace;
         }
-        match make_zero_page(state, index) {
+        match make_zero_page(state, index, self.frame_kind()) {
             Ok(frame) => Lookup::Present { frame, writable: true },
             Err(OutOfMemory) => {
                 self.refund(1);
                 Lookup::OutOfMemory
             }
         }
+    }
+
+    /// What its pages count as.
+    fn frame_kind(&self) -> FrameKind {
+        if self.pager.is_some() { FrameKind::Object } else { FrameKind::Shared }
     }
 
     fn charge(&self) -> bool {
@@ -253,8 +258,8 @@ impl Drop for PagedObject {
     }
 }
 
-fn make_zero_page(state: &mut State, index: u64) -> Result<SharedFrame, OutOfMemory> {
-    let frame = SharedFrame::from(Frame::allocate_zeroed(FrameKind::Object)?);
+fn make_zero_page(state: &mut State, index: u64, kind: FrameKind) -> Result<SharedFrame, OutOfMemory> {
+    let frame = SharedFrame::from(Frame::allocate_zeroed(kind)?);
     let slot = state.pages.make(index)?;
     slot.referenced = true;
     slot.frame = Some(frame.clone());

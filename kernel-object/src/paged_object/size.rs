@@ -4,7 +4,7 @@ use core::ops::Range;
 
 use kernel_hal::PAGE_SIZE;
 
-use super::{LARGEST_SIZE, PagedObject, page_of, pages_for};
+use super::{LARGEST_SIZE, PagedObject, Unmapping, page_of, pages_for};
 use crate::frame::SharedFrame;
 
 /// Pages that are taken out under one hold of the lock.
@@ -31,7 +31,7 @@ impl PagedObject {
         };
         if shrinks {
             self.remove_pages(end..u64::MAX);
-            self.for_each_mapper(|mapper| mapper.unmap_pages(self, end..u64::MAX, true));
+            self.for_each_mapper(|mapper| mapper.unmap_pages(self, end..u64::MAX, Unmapping::Truncated));
             self.page_settled.wake_all();
         }
     }
@@ -40,7 +40,7 @@ impl PagedObject {
     /// made the same hole in what it stores.
     pub fn punch_hole(&self, pages: Range<u64>) {
         self.remove_pages(pages.clone());
-        self.for_each_mapper(|mapper| mapper.unmap_pages(self, pages.clone(), false));
+        self.for_each_mapper(|mapper| mapper.unmap_pages(self, pages.clone(), Unmapping::Punched));
         self.page_settled.wake_all();
     }
 
@@ -80,7 +80,7 @@ impl PagedObject {
             at = index + 1;
             // Unmapping takes the mappings' references away. A fault in between makes the page shared again, and
             // then it stays.
-            self.for_each_mapper(|mapper| mapper.unmap_pages(self, index..index + 1, false));
+            self.for_each_mapper(|mapper| mapper.unmap_pages(self, index..index + 1, Unmapping::Evicted));
             let mut state = self.state.lock();
             let idle = !state.pages.is_dirty(index)
                 && state.pages.get(index).is_some_and(|slot| {
