@@ -11,7 +11,9 @@
 extern crate alloc;
 
 mod argument;
+mod control;
 mod file;
+mod identity;
 mod memory;
 mod mount;
 mod names;
