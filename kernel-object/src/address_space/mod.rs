@@ -230,6 +230,11 @@ impl AddressSpace {
         self.inner.lock().limits = limits;
     }
 
+    /// Sets how much may be locked from now on.
+    pub fn set_lock_limit(&self, bytes: usize) {
+        self.inner.lock().limits.locked = bytes;
+    }
+
     /// Harts that run this address space now.
     pub fn running_harts(&self) -> HartMask {
         self.translation.running()

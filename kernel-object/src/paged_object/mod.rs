@@ -22,6 +22,7 @@ mod index;
 mod io;
 mod load;
 mod mapping;
+mod seals;
 mod pager;
 mod shared_pages;
 mod size;
@@ -33,6 +34,7 @@ use alloc::sync::Arc;
 use core::fmt;
 use core::num::NonZeroU32;
 use core::ops::Range;
+use core::sync::atomic::AtomicU8;
 
 use kernel_hal::PAGE_SIZE;
 use ksync::{Rank, SpinLock, WaitQueue};
@@ -45,6 +47,7 @@ pub use account::PageAccount;
 pub use io::{Progress, Stop, WritePin};
 pub use mapping::{Mapper, Unmapping};
 pub use pager::{PageLoad, Pager, PagerError, PagerFuture};
+pub use seals::{Seals, Sealed};
 pub use shared_pages::SharedPages;
 
 /// The most bytes an object can have: page numbers stay far from the ends of their type.
@@ -66,6 +69,8 @@ pub struct PagedObject {
     page_settled: WaitQueue,
     pager: Option<Arc<dyn Pager>>,
     account: Option<Arc<dyn PageAccount>>,
+    /// What may no longer be done to it: [`Seals`].
+    seals: AtomicU8,
 }
 
 /// What a look for a page found.
@@ -129,6 +134,7 @@ impl PagedObject {
             page_settled: WaitQueue::new("page settled"),
             pager,
             account,
+            seals: AtomicU8::new(Seals::SEAL.bits()),
         }
     }
 
