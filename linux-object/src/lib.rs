@@ -14,6 +14,7 @@ pub mod credentials;
 pub mod device_files;
 pub mod file;
 pub mod kernel_messages;
+pub mod memory;
 pub mod namespace;
 pub mod obstacle;
 pub mod poll;

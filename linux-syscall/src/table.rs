@@ -159,14 +159,26 @@ syscall_table! {
     179 sysinfo(result: UserAddress) => system::sysinfo, Partial, "load averages are zero";
     214 brk(end: UserAddress) => memory::brk, Full, "";
     215 munmap(address: UserAddress, len: usize) => memory::munmap, Full, "";
+    216 mremap(address: UserAddress, old_len: usize, new_len: usize, flags: u32, new_address: UserAddress) => memory::mremap, Full, "";
     220 clone(flags: Bits, stack: UserAddress, parent_id: UserAddress, thread_pointer: usize, child_id: UserAddress) => process::clone, Partial, "no namespaces, no pidfd, no ptrace";
     221 execve(path: PathAddress, arguments: UserAddress, environment: UserAddress) => process::execve, Partial, "other threads of the process are not ended";
-    222 mmap(address: UserAddress, len: usize, protection: u32, flags: Bits, fd: Fd, offset: usize) => memory::mmap, Partial, "no huge pages, no locking";
+    222 mmap(address: UserAddress, len: usize, protection: u32, flags: Bits, fd: Fd, offset: usize) => memory::mmap, Partial, "no huge pages: asking for them is ENOMEM";
     226 mprotect(address: UserAddress, len: usize, protection: u32) => memory::mprotect, Full, "";
+    227 msync(address: UserAddress, len: usize, flags: u32) => memory::msync, Full, "";
+    228 mlock(address: UserAddress, len: usize) => memory::mlock, Full, "";
+    229 munlock(address: UserAddress, len: usize) => memory::munlock, Full, "";
+    230 mlockall(flags: u32) => memory::mlockall, Full, "";
+    231 munlockall() => memory::munlockall, Full, "";
+    232 mincore(address: UserAddress, len: usize, result: UserAddress) => memory::mincore, Full, "";
+    233 madvise(address: UserAddress, len: usize, advice: i32) => memory::madvise, Partial, "no merging of pages, no huge pages, no broken memory: EINVAL";
     260 wait4(process: i32, status: UserAddress, options: u32, usage: UserAddress) => process::wait4, Partial, "no resource usage";
     261 prlimit64(process: i32, resource: u32, new: UserAddress, old: UserAddress) => system::prlimit64, Partial, "limits can be read";
+    270 process_vm_readv(process: i32, own: UserAddress, own_count: usize, other: UserAddress, other_count: usize, flags: usize) => memory::process_vm_readv, Full, "";
+    271 process_vm_writev(process: i32, own: UserAddress, own_count: usize, other: UserAddress, other_count: usize, flags: usize) => memory::process_vm_writev, Full, "";
     276 renameat2(old_directory: Fd, old: PathAddress, new_directory: Fd, new: PathAddress, flags: u32) => names::renameat2, Partial, "RENAME_WHITEOUT is refused";
     278 getrandom(buffer: UserAddress, count: usize, flags: u32) => system::getrandom, Full, "";
+    279 memfd_create(name: PathAddress, flags: u32) => memory::memfd_create, Partial, "no huge pages";
+    284 mlock2(address: UserAddress, len: usize, flags: u32) => memory::mlock2, Full, "";
     291 statx(directory: Fd, path: PathAddress, flags: u32, mask: u32, buffer: UserAddress) => file::statx, Full, "";
     439 faccessat2(directory: Fd, path: PathAddress, mode: u32, flags: u32) => file::faccessat2, Full, "";
 }

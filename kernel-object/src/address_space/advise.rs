@@ -131,6 +131,15 @@ impl AddressSpace {
     /// the object's as before. A hole is an error after the rest has been done, as on Linux; a locked area is one at
     /// once.
     pub fn discard(&self, start: VirtAddr, len: usize) -> Result<(), MapError> {
+        self.discard_pages(start, len, false)
+    }
+
+    /// As [`Self::discard`], in locked areas too.
+    pub fn discard_locked(&self, start: VirtAddr, len: usize) -> Result<(), MapError> {
+        self.discard_pages(start, len, true)
+    }
+
+    fn discard_pages(&self, start: VirtAddr, len: usize, even_locked: bool) -> Result<(), MapError> {
         let mut range = user_range(start, len)?;
         let mut gather = Gather::new();
         let asked = range.end - range.start;
@@ -140,7 +149,7 @@ impl AddressSpace {
             let locked = inner
                 .areas
                 .overlapping(&range)
-                .find(|(_, area)| area.flags.contains(AreaFlags::LOCKED))
+                .find(|(_, area)| !even_locked && area.flags.contains(AreaFlags::LOCKED))
                 .map(|(at, _)| at.max(range.start));
             range.end = locked.unwrap_or(range.end);
             let covered: usize = inner

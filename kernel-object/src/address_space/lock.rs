@@ -60,6 +60,11 @@ impl AddressSpace {
         Ok(())
     }
 
+    /// Whether what will be mapped is locked.
+    pub fn locks_new_mappings(&self) -> bool {
+        !self.inner.lock().lock_new.is_empty()
+    }
+
     /// Unlocks everything, what will be mapped too.
     pub fn unlock_all(&self) {
         let mut inner = self.inner.lock();

@@ -36,7 +36,7 @@ pub mod user_copy;
 use alloc::sync::{Arc, Weak};
 use core::fmt;
 use core::ops::Range;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use kernel_hal::{HartMask, PAGE_SIZE, PhysAddr, USER_END, VirtAddr, interrupt, paging};
 use ksync::{Rank, SpinLock};
@@ -160,6 +160,8 @@ pub struct AddressSpace {
     translation: Translation,
     number: u64,
     this: Weak<AddressSpace>,
+    /// Whoever runs in it was told to end because memory ran out.
+    condemned: AtomicBool,
 }
 
 static LAST_NUMBER: AtomicU64 = AtomicU64::new(0);
@@ -184,7 +186,13 @@ impl AddressSpace {
                 most_resident: 0,
                 lock_new: AreaFlags::empty(),
             };
-            Self { inner: SpinLock::new(Rank::ADDRESS_SPACE, inner), translation, number, this: this.clone() }
+            Self {
+                inner: SpinLock::new(Rank::ADDRESS_SPACE, inner),
+                translation,
+                number,
+                this: this.clone(),
+                condemned: AtomicBool::new(false),
+            }
         }))
     }
 
@@ -233,6 +241,16 @@ impl AddressSpace {
     /// Sets how much may be locked from now on.
     pub fn set_lock_limit(&self, bytes: usize) {
         self.inner.lock().limits.locked = bytes;
+    }
+
+    /// Notes that whoever runs in it was told to end because memory ran out: nobody may wait for memory on its behalf.
+    pub fn condemn(&self) {
+        self.condemned.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether that was noted.
+    pub fn is_condemned(&self) -> bool {
+        self.condemned.load(Ordering::Relaxed)
     }
 
     /// Harts that run this address space now.

@@ -95,7 +95,14 @@ impl Inner {
         gather: &mut Gather,
         translation: &Translation,
     ) -> Result<VirtAddr, MapError> {
-        let new_len = round_up(new_len).filter(|len| *len > 0).ok_or(MapError::InvalidArgument)?;
+        let too_long = match placement.wanted() {
+            Some(_) => MapError::InvalidArgument,
+            None => MapError::OutOfMemory,
+        };
+        let new_len = round_up(new_len).ok_or(too_long)?;
+        if new_len == 0 {
+            return Err(MapError::InvalidArgument);
+        }
         let old_len = round_up(old_len).ok_or(MapError::InvalidArgument)?;
         if !old_start.is_page_aligned() || !old_start.is_user_range(old_len) {
             return Err(MapError::InvalidArgument);

@@ -193,6 +193,11 @@ impl FrameAllocator {
         self.central_free.load(Ordering::Relaxed) >= self.reserve.load(Ordering::Relaxed)
     }
 
+    /// Whether programs could have so many frames more.
+    pub fn has_room(&self, frames: usize) -> bool {
+        self.central_free.load(Ordering::Relaxed) >= self.reserve.load(Ordering::Relaxed) + frames
+    }
+
     /// All frames that the allocator was given.
     pub fn total(&self) -> usize {
         self.total.load(Ordering::Relaxed)

@@ -139,6 +139,11 @@ pub fn check_headroom() -> Result<(), OutOfMemory> {
     if allocator().has_headroom() { Ok(()) } else { Err(OutOfMemory) }
 }
 
+/// Whether a program's request for so many pages could be granted.
+pub fn has_room(pages: usize) -> bool {
+    allocator().has_room(pages)
+}
+
 /// Returns this hart's cached free frames, for a hart that goes idle or a request that found memory fragmented.
 pub fn drain_cache() {
     allocator().drain_cache();

@@ -22,8 +22,8 @@ mod index;
 mod io;
 mod load;
 mod mapping;
-mod seals;
 mod pager;
+mod seals;
 mod shared_pages;
 mod size;
 #[cfg(all(test, not(miri)))]
@@ -47,7 +47,7 @@ pub use account::PageAccount;
 pub use io::{Progress, Stop, WritePin};
 pub use mapping::{Mapper, Unmapping};
 pub use pager::{PageLoad, Pager, PagerError, PagerFuture};
-pub use seals::{Seals, Sealed};
+pub use seals::{Sealed, Seals};
 pub use shared_pages::SharedPages;
 
 /// The most bytes an object can have: page numbers stay far from the ends of their type.

@@ -130,7 +130,7 @@ async fn open_existing(
 }
 
 /// What an opening of this inode is an opening of.
-async fn object(inode: &Arc<dyn INode>) -> Result<Arc<dyn File>, Errno> {
+pub(crate) async fn object(inode: &Arc<dyn INode>) -> Result<Arc<dyn File>, Errno> {
     match (inode.file_type(), inode.contents()) {
         (FileType::Directory, _) => Ok(Arc::new(Directory)),
         (FileType::CharacterDevice, _) => character_device(inode.metadata().await?.device),

@@ -14,7 +14,7 @@ pub mod execute;
 
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 
 use kernel_hal::Instant;
 use ksync::{Rank, SpinLock, WaitQueue};
@@ -48,6 +48,8 @@ pub struct Process {
     child_event: WaitQueue,
     credentials: SpinLock<Arc<Credentials>>,
     exit_signal: Option<Signal>,
+    /// Nobody who needs memory waits for its end any more.
+    given_up: AtomicBool,
     stop_state: StopState,
     pending_signals: SpinLock<PendingSignals>,
     started: Instant,
@@ -101,6 +103,7 @@ impl Process {
             child_event: WaitQueue::new("child event"),
             credentials: SpinLock::new(Rank::FILE, credentials),
             exit_signal,
+            given_up: AtomicBool::new(false),
             stop_state: StopState::default(),
             pending_signals: SpinLock::new(Rank::FILE, PendingSignals::default()),
             started: Instant::now(),
@@ -110,6 +113,16 @@ impl Process {
                 parent.map_or(0, |parent| parent.least_oom_adjustment.load(Ordering::Relaxed)),
             ),
         })
+    }
+
+    /// Notes that it does not end although memory is short: nobody waits for it any more.
+    pub fn give_up_waiting_for_memory(&self) {
+        self.given_up.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether that was noted.
+    pub fn is_given_up(&self) -> bool {
+        self.given_up.load(Ordering::Relaxed)
     }
 
     /// Its number.

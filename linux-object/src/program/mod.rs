@@ -301,6 +301,8 @@ pub fn map_errno(error: MapError) -> Errno {
         MapError::OutOfMemory => Errno::ENOMEM,
         MapError::Exists => Errno::EEXIST,
         MapError::NotPermitted => Errno::EACCES,
+        MapError::TooLow => Errno::EPERM,
+        MapError::TooMuchLocked => Errno::EAGAIN,
         MapError::NotMapped => Errno::EFAULT,
         MapError::Overflow => Errno::EOVERFLOW,
     }

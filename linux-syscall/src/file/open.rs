@@ -1,9 +1,13 @@
 //! Opening, closing, and what a descriptor alone is asked for.
 
 use linux_abi::Errno;
-use linux_abi::file::{F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD, F_GETFL, F_SETFD, F_SETFL, FD_CLOEXEC, OpenFlags};
+use linux_abi::file::{
+    F_ADD_SEALS, F_DUPFD, F_DUPFD_CLOEXEC, F_GET_SEALS, F_GETFD, F_GETFL, F_SETFD, F_SETFL, FD_CLOEXEC,
+    OpenFlags,
+};
 use linux_object::file::open::open;
 use linux_object::file::{OpenFile, PipeEnds, pipe};
+use linux_object::memory::memory_file;
 use linux_object::obstacle::complete;
 
 use super::{descriptor, start_of};
@@ -95,6 +99,8 @@ pub fn fcntl(call: &mut Call<'_>, fd: Fd, command: i32, argument: usize) -> Resu
             file.set_flags(OpenFlags::from_bits_retain(argument as u32));
             Ok(0)
         }
+        F_ADD_SEALS => memory_file::add_seals(&file, argument as u32).map(|()| 0),
+        F_GET_SEALS => memory_file::seals(&file).map(|seals| seals as usize),
         _ => Err(Errno::EINVAL),
     }
 }
