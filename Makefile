@@ -22,7 +22,7 @@ override MACHINE = --smp $(SMP) --mem $(MEM) --console $(CONSOLE) $(if $(APPEND)
 override LINUX_WANTED = $(filter-out 0,$(LINUX))
 override IMAGE_COMPONENT = $(addprefix image-,$(filter-out none,$(IMAGE)))
 
-.PHONY: help run images image-small image-full build test bench debug doctor fmt lint acceptance clean distclean setup
+.PHONY: help run images image-small image-full build test bench debug doctor fmt lint docs acceptance clean distclean setup
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -72,6 +72,10 @@ fmt: ## format the Rust code
 lint: ## the checks of `make test` that run nothing: format, clippy, layers, scripts, documentation
 	@$(SETUP) host rust crates test
 	@scripts/test.py --only lint
+
+docs: ## write docs/syscalls.md from the table of syscalls
+	@$(SETUP) host rust crates
+	@ZCORE_WRITE_DOCS=1 scripts/cargo test -q -p linux-syscall --test documentation
 
 acceptance: ## the long and the measured checks, recorded in docs/acceptance.md; goes on where it stopped
 	@$(SETUP) host rust crates qemu guest cross test linux

@@ -70,6 +70,11 @@ CASES = [
     # their name are for modules and are dropped.
     Case("unknown-words", 'rdinit=/init frobnicate=1 some.module=2 -- sh -c "test $frobnicate = 1 && echo ok"', once=True,
          expect=(r"^ok$",)),
+    # The built-in strace: names of flags and errors, strings and buffers, and nothing that was not asked for.
+    Case("strace", 'strace=openat,write,nosuch rdinit=/bin/busybox -- sh -c "cat /nothing; echo hello; poweroff -f"',
+         linux=False, once=True, loud=True, forbid=(r"linux_syscall: \[\d+\] execve",),
+         expect=(r"there is no syscall nosuch", r'openat\(AT_FDCWD, "/nothing", RDONLY, 0\) \.\.\.',
+                 r"<\.\.\. openat resumed> = -1 ENOENT \(No such file or directory\)", r'write\(1, "hello\\n", 6\) = 6')),
     Case("hvc0", "rdinit=/init -- /tests/boot.sh", linux=False, once=True, options=(("console", "hvc0"),),
          expect=(r"^ok$",)),
 ]

@@ -4,7 +4,7 @@ use kernel_hal::{PAGE_SIZE, VirtAddr};
 use kernel_object::address_space::{AddressSpace, LockAll, MapError};
 use linux_abi::Errno;
 use linux_abi::memory::LockAllFlags;
-use linux_abi::resource::RLIM_INFINITY;
+use linux_abi::resource::{RLIM_INFINITY, RLIMIT_MEMLOCK};
 
 use crate::process::Process;
 
@@ -17,7 +17,7 @@ pub struct LockAllowance {
 impl LockAllowance {
     /// What a process may lock: its limit, or anything if it is privileged.
     pub fn of(process: &Process) -> Self {
-        let limit = locked_limit(process);
+        let limit = process.limits().get(RLIMIT_MEMLOCK as u32).rlim_cur;
         let is_unlimited = process.credentials().effective_user == 0 || limit == RLIM_INFINITY;
         Self { bytes: if is_unlimited { usize::MAX } else { limit as usize } }
     }
@@ -31,10 +31,6 @@ impl LockAllowance {
     pub fn put_in_force(self, space: &AddressSpace) {
         space.set_lock_limit(self.bytes);
     }
-}
-
-fn locked_limit(_process: &Process) -> u64 {
-    crate::resource_limits::defaults()[linux_abi::resource::RLIMIT_MEMLOCK as usize].rlim_cur
 }
 
 /// A range of whole pages, as these calls round it; `None` if it is empty.
