@@ -136,7 +136,7 @@ syscall_table! {
     81 sync() => mount::sync, Full, "";
     90 capget(header: UserAddress, data: UserAddress) => identity::capget, Full, "";
     91 capset(header: UserAddress, data: UserAddress) => identity::capset, Full, "";
-    92 personality(wanted: u32) => control::personality, Partial, "PER_LINUX without flags";
+    92 personality(wanted: u32) => control::personality, Partial, "PER_LINUX; of the flags ADDR_NO_RANDOMIZE";
     93 exit(status: i32) => process::exit, Full, "";
     94 exit_group(status: i32) => process::exit_group, Full, "";
     95 waitid(kind: u32, id: i32, info: UserAddress, options: u32, usage: UserAddress) => wait::waitid, Partial, "no P_PIDFD";

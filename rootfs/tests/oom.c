@@ -35,11 +35,11 @@ static int status_of(pid_t child)
 CASE(who_uses_all_memory_is_ended)
 {
     char *own = mmap(NULL, 100 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    struct sysinfo before, after;
+    struct sysinfo first, last;
 
     REQUIRE(own != MAP_FAILED);
     memset(own, 5, 100 * PAGE);
-    REQUIRE(sysinfo(&before) == 0);
+    REQUIRE(sysinfo(&first) == 0);
     for (int round = 0; round < 3; round++) {
         pid_t child = fork();
 
@@ -48,9 +48,9 @@ CASE(who_uses_all_memory_is_ended)
         int status = status_of(child);
         CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
     }
-    REQUIRE(sysinfo(&after) == 0);
+    REQUIRE(sysinfo(&last) == 0);
     CHECK(own[50 * PAGE] == 5);
-    CHECK(after.freeram + (8 << 20) > before.freeram);
+    CHECK(last.freeram + (8 << 20) > first.freeram);
 }
 
 CASE(who_is_worth_more_is_spared)

@@ -111,6 +111,8 @@ bitflags::bitflags! {
         const DUMPABLE = 1 << 0;
         /// It wants no huge pages.
         const NO_HUGE_PAGES = 1 << 2;
+        /// Nothing of the layout of its programs is left to chance (of `personality`).
+        const NOT_RANDOMIZED = 1 << 3;
     }
 }
 
