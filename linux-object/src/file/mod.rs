@@ -171,7 +171,7 @@ impl OpenFile {
     /// What `O_NONBLOCK` makes of an obstacle.
     fn adjust(&self, obstacle: Obstacle) -> Obstacle {
         match obstacle {
-            Obstacle::NotReady(_) if self.is_nonblocking() => Obstacle::Error(Errno::EAGAIN),
+            Obstacle::NotReady(_) | Obstacle::NotReadyFor(..) if self.is_nonblocking() => Obstacle::Error(Errno::EAGAIN),
             other => other,
         }
     }
