@@ -26,7 +26,7 @@ const BATCH: usize = 4;
 pub trait Observer: Send + Sync {
     /// The queue was woken for these events. Returns whether that was of use: an exclusive observer that says no leaves
     /// the wake to the next.
-    fn notify(&self, events: u32) -> bool;
+    fn notify(self: Arc<Self>, events: u32) -> bool;
 }
 
 struct Entry {

@@ -137,7 +137,8 @@ impl WaitList {
         // SAFETY: the caller owns the node, which is in no list.
         unsafe {
             node.entry(|entry| {
-                *entry = Entry { previous: tail, next: ptr::null(), waker: Some(waker), ticket, interest, kind };
+                *entry =
+                    Entry { previous: tail, next: ptr::null(), waker: Some(waker), ticket, interest, kind };
             });
         }
         node.state.store(NodeState::Queued as u8, Ordering::Relaxed);

@@ -188,7 +188,7 @@ fn readers_and_a_writer_exclude_and_all_get_through() {
 struct Noted(AtomicUsize);
 
 impl ksync::Observer for Noted {
-    fn notify(&self, _events: u32) -> bool {
+    fn notify(self: std::sync::Arc<Self>, _events: u32) -> bool {
         self.0.store(1, Ordering::Relaxed);
         true
     }

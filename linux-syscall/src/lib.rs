@@ -11,6 +11,7 @@
 extern crate alloc;
 
 mod argument;
+mod epoll;
 mod file;
 mod memory;
 mod mount;
@@ -21,6 +22,7 @@ mod signal;
 mod signal_frame;
 mod system;
 mod time;
+mod wait_mask;
 
 pub mod call;
 pub mod strace;

@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::argument::{Argument, Bits, Fd, FromRegister, Mode, OpenArgument, PathAddress, UserAddress};
 use crate::call::{Call, IntoOutcome, Outcome};
-use crate::{file, memory, mount, names, poll, process, signal, system, time};
+use crate::{epoll, file, memory, mount, names, poll, process, signal, system, time};
 use linux_abi::Errno;
 
 /// How much of what Linux does a row does.
@@ -76,9 +76,12 @@ macro_rules! syscall_table {
 
 syscall_table! {
     17 getcwd(buffer: UserAddress, size: usize) => file::getcwd, Full, "";
+    20 epoll_create1(flags: i32) => epoll::epoll_create1, Full, "";
+    21 epoll_ctl(epoll: Fd, operation: i32, fd: Fd, event: UserAddress) => epoll::epoll_ctl, Full, "";
+    22 epoll_pwait(epoll: Fd, events: UserAddress, count: i32, timeout: i32, mask: UserAddress, set_size: usize) => epoll::epoll_pwait, Full, "";
     23 dup(fd: Fd) => file::dup, Full, "";
     24 dup3(old: Fd, new: Fd, flags: OpenArgument) => file::dup3, Full, "";
-    25 fcntl(fd: Fd, command: i32, argument: usize) => file::fcntl, Partial, "descriptors and status flags";
+    25 fcntl(fd: Fd, command: i32, argument: usize) => file::fcntl, Partial, "no locks, no signals, no leases";
     29 ioctl(fd: Fd, request: u32, argument: UserAddress) => file::ioctl, Full, "what is known depends on the file";
     34 mkdirat(directory: Fd, path: PathAddress, mode: Mode) => names::mkdirat, Full, "";
     35 unlinkat(directory: Fd, path: PathAddress, flags: u32) => names::unlinkat, Full, "";
@@ -154,6 +157,7 @@ syscall_table! {
     278 getrandom(buffer: UserAddress, count: usize, flags: u32) => system::getrandom, Full, "";
     291 statx(directory: Fd, path: PathAddress, flags: u32, mask: u32, buffer: UserAddress) => file::statx, Full, "";
     439 faccessat2(directory: Fd, path: PathAddress, mode: u32, flags: u32) => file::faccessat2, Full, "";
+    441 epoll_pwait2(epoll: Fd, events: UserAddress, count: i32, timeout: UserAddress, mask: UserAddress, set_size: usize) => epoll::epoll_pwait2, Full, "";
 }
 
 /// How often each number was called; the last counts all that are beyond the table.

@@ -16,7 +16,7 @@ struct Counter {
 }
 
 impl Observer for Counter {
-    fn notify(&self, events: u32) -> bool {
+    fn notify(self: Arc<Self>, events: u32) -> bool {
         self.calls.fetch_add(1, Ordering::Relaxed);
         self.events.fetch_or(events, Ordering::Relaxed);
         !self.refuses
