@@ -15,6 +15,7 @@ mod registration;
 use alloc::collections::BTreeMap;
 use alloc::sync::{Arc, Weak};
 use core::any::Any;
+use core::fmt;
 use core::future::poll_fn;
 use core::pin::pin;
 use core::task::Poll;
@@ -246,6 +247,18 @@ impl Waitable for Epoll {
 }
 
 impl File for Epoll {
+    fn describe(&self, output: &mut dyn fmt::Write) -> fmt::Result {
+        output.write_str("anon_inode:[eventpoll]")
+    }
+
+    fn describe_state(&self, output: &mut dyn fmt::Write) -> fmt::Result {
+        let told: alloc::vec::Vec<_> =
+            self.watches.lock().values().map(|watch| watch.registration.description()).collect();
+        told.iter().try_for_each(|(number, events, data)| {
+            writeln!(output, "tfd: {number:8} events: {events:8x} data: {data:16x}")
+        })
+    }
+
     fn ready(&self) -> PollEvents {
         let mut left = self.ready.len();
         while left > 0 {

@@ -64,6 +64,12 @@ impl Registration {
         self.key
     }
 
+    /// Number, events and data, for `/proc`.
+    pub fn description(&self) -> (i32, u32, u64) {
+        let events = self.interest.load(Ordering::Relaxed) | self.behaviour.load(Ordering::Relaxed);
+        (self.key.0, events, self.data.load(Ordering::Relaxed))
+    }
+
     pub fn opening(&self) -> Option<Arc<OpenFile>> {
         self.opening.upgrade()
     }

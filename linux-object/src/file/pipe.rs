@@ -8,6 +8,7 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::any::Any;
+use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 use kernel_hal::{PAGE_SIZE, VirtAddr};
@@ -16,11 +17,12 @@ use linux_abi::Errno;
 use linux_abi::file::{O_ACCMODE, O_RDONLY, O_WRONLY, OpenFlags};
 use linux_abi::limits::PIPE_BUF;
 use linux_abi::poll::PollEvents;
+use linux_abi::stat::FileType;
 use linux_abi::terminal::FIONREAD;
 
 use super::companion::Companion;
 use super::page_ring::{PageRing, SlotKind};
-use super::{File, UserMemory};
+use super::{File, UserMemory, anonymous_number};
 use crate::obstacle::{Attempt, Obstacle, Waitable};
 use crate::thread::Thread;
 use crate::user_buffer::UserBuffer;
@@ -39,6 +41,7 @@ pub static PIPE_MAX_SIZE: AtomicU32 = AtomicU32::new(1 << 20);
 
 /// The queue of bytes, which its ends share.
 pub struct Pipe {
+    number: u64,
     contents: AsyncMutex<PageRing<()>>,
     /// How full it is and how full it may be; written by who has the turn.
     used_slots: AtomicUsize,
@@ -86,6 +89,7 @@ pub fn pipe() -> Result<PipeEnds, Errno> {
 impl Default for Pipe {
     fn default() -> Self {
         Self {
+            number: anonymous_number(),
             contents: AsyncMutex::new(PageRing::default()),
             used_slots: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
@@ -237,7 +241,7 @@ impl Pipe {
         let wanted = u32::try_from(bytes)
             .ok()
             .and_then(|bytes| bytes.max(PAGE_SIZE as u32).checked_next_power_of_two());
-        let wanted = wanted.filter(|_| bytes > 0).ok_or(Errno::EINVAL)?;
+        let wanted = wanted.ok_or(Errno::EINVAL)?;
         let slots = wanted as usize / PAGE_SIZE;
         let mut ring = self.turn()?;
         if slots > self.most_slots() && wanted > PIPE_MAX_SIZE.load(Ordering::Relaxed) && !is_privileged {
@@ -361,6 +365,19 @@ impl File for PipeEnd {
 
     fn ready(&self) -> PollEvents {
         self.pipe.ready(self)
+    }
+
+    fn kind(&self) -> FileType {
+        FileType::Fifo
+    }
+
+    fn describe(&self, output: &mut dyn fmt::Write) -> fmt::Result {
+        write!(output, "pipe:[{}]", self.pipe.number)
+    }
+
+    fn reopen(self: Arc<Self>, flags: OpenFlags) -> Result<Arc<dyn File>, Errno> {
+        let access = flags.bits() & O_ACCMODE;
+        Ok(Arc::new(Self::new(self.pipe.clone(), access != O_WRONLY, access != O_RDONLY)))
     }
 
     fn set_status(&self, flags: OpenFlags) -> Result<(), Errno> {
