@@ -37,7 +37,7 @@ mod wait_queue;
 
 pub mod rank;
 
-pub use async_mutex::{AsyncMutex, AsyncMutexGuard, LockFuture};
+pub use async_mutex::{AsyncMutex, AsyncMutexGuard, LockFuture, UntilFree};
 pub use async_rw_lock::{AsyncRwLock, AsyncRwLockReadGuard, AsyncRwLockWriteGuard, ReadFuture, WriteFuture};
 pub use observer::{Observation, Observer};
 pub use once::Once;

@@ -231,3 +231,40 @@ fn an_observation_ends_safely_during_a_wake() {
         assert!(queue.is_empty());
     });
 }
+
+/// Two that try, wait until the mutex is free and try again: both get through.
+#[test]
+fn onlookers_are_told_when_the_mutex_is_free() {
+    model(|| {
+        let shared = Arc::new(AsyncMutex::new(0));
+        let add = |mutex: &AsyncMutex<usize>| loop {
+            if let Some(mut value) = mutex.try_lock() {
+                *value += 1;
+                return;
+            }
+            block_on(mutex.until_free());
+        };
+        let other = shared.clone();
+        let thread = thread::spawn(move || add(&other));
+        add(&shared);
+        thread.join().unwrap();
+        assert_eq!(*shared.try_lock().unwrap(), 2);
+    });
+}
+
+/// An onlooker beside one that waits to own the mutex.
+#[test]
+fn an_onlooker_does_not_keep_the_next_owner_from_the_mutex() {
+    model(|| {
+        let shared = Arc::new(AsyncMutex::new(()));
+        let guard = shared.try_lock().unwrap();
+        let onlooker = shared.clone();
+        let looking = thread::spawn(move || block_on(onlooker.until_free()));
+        let owner = shared.clone();
+        let owning = thread::spawn(move || drop(block_on(owner.lock())));
+        drop(guard);
+        looking.join().unwrap();
+        owning.join().unwrap();
+        assert!(shared.try_lock().is_some());
+    });
+}

@@ -83,6 +83,7 @@ syscall_table! {
     24 dup3(old: Fd, new: Fd, flags: OpenArgument) => file::dup3, Full, "";
     25 fcntl(fd: Fd, command: i32, argument: usize) => file::fcntl, Partial, "no locks, no signals, no leases";
     29 ioctl(fd: Fd, request: u32, argument: UserAddress) => file::ioctl, Full, "what is known depends on the file";
+    33 mknodat(directory: Fd, path: PathAddress, mode: Mode, device: u32) => names::mknodat, Full, "";
     34 mkdirat(directory: Fd, path: PathAddress, mode: Mode) => names::mkdirat, Full, "";
     35 unlinkat(directory: Fd, path: PathAddress, flags: u32) => names::unlinkat, Full, "";
     36 symlinkat(target: PathAddress, directory: Fd, path: PathAddress) => names::symlinkat, Full, "";

@@ -132,7 +132,7 @@ impl Pipe {
         }
         let pipe = self.clone();
         Err(Obstacle::Wait(Box::pin(async move {
-            drop(pipe.contents.lock().await);
+            pipe.contents.until_free().await;
             Ok(())
         })))
     }
