@@ -12,6 +12,7 @@ use kernel_object::address_space::AddressSpace;
 use ksync::{Once, Rank, SpinLock, WaitQueue};
 use linux_abi::process::WaitStatus;
 
+use crate::credentials::Credentials;
 use crate::file::FileTable;
 use crate::namespace::PathContext;
 use crate::process::{Process, find_thread};
@@ -51,6 +52,7 @@ pub struct Thread {
     work: AtomicU32,
     task: Once<TaskRef>,
     resources: SpinLock<Resources>,
+    credentials: SpinLock<Arc<Credentials>>,
     signals: SpinLock<ThreadSignals>,
     clear_child_id: AtomicUsize,
     has_released_memory: AtomicBool,
@@ -64,13 +66,20 @@ pub const NAME_BYTES: usize = 16;
 
 impl Thread {
     /// A thread that does not run yet.
-    pub fn new(id: i32, process: Arc<Process>, resources: Resources, signals: ThreadSignals) -> Arc<Self> {
+    pub fn new(
+        id: i32,
+        process: Arc<Process>,
+        resources: Resources,
+        credentials: Arc<Credentials>,
+        signals: ThreadSignals,
+    ) -> Arc<Self> {
         Arc::new(Self {
             id,
             process,
             work: AtomicU32::new(0),
             task: Once::new(),
             resources: SpinLock::new(Rank::PROCESS, resources),
+            credentials: SpinLock::new(Rank::FILE, credentials),
             signals: SpinLock::new(Rank::FILE, signals),
             clear_child_id: AtomicUsize::new(0),
             has_released_memory: AtomicBool::new(false),
@@ -129,6 +138,21 @@ impl Thread {
     pub fn set_resources(&self, resources: Resources) {
         let previous = core::mem::replace(&mut *self.resources.lock(), resources);
         // Outside the lock: the last owner of an address space has much to free.
+        drop(previous);
+    }
+
+    /// Who it acts as.
+    pub fn credentials(&self) -> Arc<Credentials> {
+        self.credentials.lock().clone()
+    }
+
+    /// Changes who it acts as. Only the thread itself does. The first thread's are shown as the process's.
+    pub fn set_credentials(&self, credentials: Credentials) {
+        let credentials = Arc::new(credentials);
+        if self.id() == self.process.id() {
+            self.process.set_credentials(credentials.clone());
+        }
+        let previous = core::mem::replace(&mut *self.credentials.lock(), credentials);
         drop(previous);
     }
 

@@ -80,7 +80,7 @@ impl UserMemory {
     }
 
     /// Writes a structure.
-    pub fn write<T: IntoBytes + Immutable>(&self, address: VirtAddr, value: &T) -> Attempt<()> {
+    pub fn write<T: IntoBytes + Immutable + ?Sized>(&self, address: VirtAddr, value: &T) -> Attempt<()> {
         self.write_bytes(address, value.as_bytes())
     }
 

@@ -76,6 +76,13 @@ pub const fn encode_error(errno: Errno) -> usize {
     -(errno as u8 as isize) as usize
 }
 
+/// Whether a result register holds an error.
+#[inline]
+pub const fn is_error(value: usize) -> bool {
+    const LARGEST_ERROR: usize = 4095;
+    value > usize::MAX - LARGEST_ERROR
+}
+
 impl IntoOutcome for Outcome {
     fn into_outcome(self) -> Outcome {
         self

@@ -11,8 +11,10 @@
 extern crate alloc;
 
 mod argument;
+mod control;
 mod epoll;
 mod file;
+mod identity;
 mod memory;
 mod mount;
 mod names;
@@ -25,6 +27,8 @@ mod time;
 mod wait_mask;
 
 pub mod call;
+pub mod counters;
+pub mod documentation;
 pub mod strace;
 pub mod table;
 pub mod user_loop;

@@ -26,7 +26,7 @@ pub fn mount(
     flags: Bits,
     options: PathAddress,
 ) -> Result<Outcome, Errno> {
-    if !call.thread.process().credentials().is_privileged() {
+    if !call.thread.credentials().is_privileged() {
         return Err(Errno::EPERM);
     }
     let flags = if flags.0 & OLD_MAGIC_MASK == OLD_MAGIC { flags.0 & !OLD_MAGIC_MASK } else { flags.0 };
@@ -46,7 +46,7 @@ pub fn mount(
                 return Err(Errno::EINVAL);
             }
         }
-        let credentials = thread.process().credentials();
+        let credentials = thread.credentials();
         let place = walk(&resources.paths, &credentials, None, &target, true).await?;
         if place.inode().file_type() != FileType::Directory {
             return Err(Errno::ENOTDIR);

@@ -27,22 +27,6 @@ pub fn gettid(call: &mut Call<'_>) -> usize {
     call.thread.id() as usize
 }
 
-pub fn getuid(call: &mut Call<'_>) -> usize {
-    call.thread.process().credentials().real_user as usize
-}
-
-pub fn geteuid(call: &mut Call<'_>) -> usize {
-    call.thread.process().credentials().effective_user as usize
-}
-
-pub fn getgid(call: &mut Call<'_>) -> usize {
-    call.thread.process().credentials().real_group as usize
-}
-
-pub fn getegid(call: &mut Call<'_>) -> usize {
-    call.thread.process().credentials().effective_group as usize
-}
-
 pub fn set_tid_address(call: &mut Call<'_>, address: UserAddress) -> usize {
     call.thread.set_clear_child_id(address.0);
     call.thread.id() as usize

@@ -10,6 +10,7 @@ use linux_abi::signal::{
 };
 use linux_abi::signal_info::SignalInfo;
 use linux_abi::time::Timespec;
+use linux_object::credentials::{may_signal, may_signal_thread};
 use linux_object::obstacle::complete;
 use linux_object::process::{find_process, find_thread};
 use linux_object::signal::{
@@ -278,7 +279,7 @@ pub fn rt_sigprocmask(
 
 pub fn kill(call: &mut Call<'_>, id: i32, signal: i32) -> Result<usize, Errno> {
     let signal = if signal == 0 { None } else { Some(Signal::new(signal).ok_or(Errno::EINVAL)?) };
-    let targets: alloc::vec::Vec<_> = match id {
+    let mut targets: alloc::vec::Vec<_> = match id {
         1.. => alloc::vec![find_process(id).ok_or(Errno::ESRCH)?],
         _ => {
             let own = call.thread.process();
@@ -294,9 +295,14 @@ pub fn kill(call: &mut Call<'_>, id: i32, signal: i32) -> Result<usize, Errno> {
     if targets.is_empty() {
         return Err(Errno::ESRCH);
     }
+    // Of several it is enough if one may be told.
+    targets.retain(|target| may_signal(call.thread, target, signal).is_ok());
+    if targets.is_empty() {
+        return Err(Errno::EPERM);
+    }
     if let Some(signal) = signal {
         let own = call.thread.process();
-        let info = SignalInfo::kill(signal, own.id(), own.credentials().real_user);
+        let info = SignalInfo::kill(signal, own.id(), call.thread.credentials().real_user);
         targets.iter().for_each(|target| send_to_process(target, signal, info));
     }
     Ok(0)
@@ -307,10 +313,11 @@ pub fn tgkill(call: &mut Call<'_>, process: i32, thread: i32, signal: i32) -> Re
         return Err(Errno::EINVAL);
     }
     let target = find_thread(thread).filter(|found| found.process().id() == process).ok_or(Errno::ESRCH)?;
-    if signal != 0 {
-        let signal = Signal::new(signal).ok_or(Errno::EINVAL)?;
+    let signal = if signal == 0 { None } else { Some(Signal::new(signal).ok_or(Errno::EINVAL)?) };
+    may_signal_thread(call.thread, &target, signal)?;
+    if let Some(signal) = signal {
         let own = call.thread.process();
-        let info = SignalInfo::thread_kill(signal, own.id(), own.credentials().real_user);
+        let info = SignalInfo::thread_kill(signal, own.id(), call.thread.credentials().real_user);
         send_to_thread(&target, signal, info);
     }
     Ok(0)

@@ -11,6 +11,7 @@ use linux_abi::system::{
     SYSLOG_ACTION_CLOSE, SYSLOG_ACTION_OPEN, SYSLOG_ACTION_READ_ALL, SYSLOG_ACTION_SIZE_BUFFER,
     SYSLOG_ACTION_SIZE_UNREAD, Sysinfo, Utsname,
 };
+use linux_object::credentials::Capabilities;
 use linux_object::{console, kernel_messages, random, resource_limits, version};
 
 use crate::argument::UserAddress;
@@ -23,9 +24,7 @@ pub fn uname(call: &mut Call<'_>, result: UserAddress) -> Outcome {
 }
 
 pub fn sethostname(call: &mut Call<'_>, name: UserAddress, len: i32) -> Result<Outcome, Errno> {
-    if !call.thread.process().credentials().is_privileged() {
-        return Err(Errno::EPERM);
-    }
+    call.thread.credentials().require(Capabilities::SYS_ADMIN)?;
     let len =
         usize::try_from(len).ok().filter(|&len| len <= version::LONGEST_HOST_NAME).ok_or(Errno::EINVAL)?;
     let memory = call.memory();
@@ -88,9 +87,7 @@ pub fn reboot(
     _argument: UserAddress,
 ) -> Result<Outcome, Errno> {
     let second = [LINUX_REBOOT_MAGIC2, LINUX_REBOOT_MAGIC2A, LINUX_REBOOT_MAGIC2B, LINUX_REBOOT_MAGIC2C];
-    if !call.thread.process().credentials().is_privileged() {
-        return Err(Errno::EPERM);
-    }
+    call.thread.credentials().require(Capabilities::SYS_BOOT)?;
     if magic != LINUX_REBOOT_MAGIC1 || !second.contains(&second_magic) {
         return Err(Errno::EINVAL);
     }

@@ -4,11 +4,12 @@
 //! decodes the registers and calls the handler, and an entry that describes it. A handler is a plain function too; what
 //! it returns says whether the call is done ([`IntoOutcome`]).
 
-use core::sync::atomic::{AtomicU64, Ordering};
-
 use crate::argument::{Argument, Bits, Fd, FromRegister, Mode, OpenArgument, PathAddress, UserAddress};
-use crate::call::{Call, IntoOutcome, Outcome};
-use crate::{epoll, file, memory, mount, names, poll, process, signal, system, time};
+use crate::call::{Call, IntoOutcome, Outcome, is_error};
+use crate::strace::Meaning;
+use crate::{
+    control, counters, epoll, file, identity, memory, mount, names, poll, process, signal, system, time,
+};
 use linux_abi::Errno;
 
 /// How much of what Linux does a row does.
@@ -21,7 +22,27 @@ pub enum Support {
 }
 
 /// Prints a register as one kind of argument.
-pub type Printer = fn(usize, &mut core::fmt::Formatter<'_>) -> core::fmt::Result;
+pub type Printer = fn(usize, &mut dyn core::fmt::Write) -> core::fmt::Result;
+
+impl Support {
+    /// As listings show it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Partial => "partial",
+        }
+    }
+}
+
+/// One argument of a syscall.
+pub struct ArgumentRow {
+    /// Its name.
+    pub name: &'static str,
+    /// How its value is printed.
+    pub print: Printer,
+    /// What it means beyond that.
+    pub meaning: Meaning,
+}
 
 /// One syscall.
 pub struct Row {
@@ -29,8 +50,8 @@ pub struct Row {
     pub number: usize,
     /// Linux's name.
     pub name: &'static str,
-    /// The names of its arguments, and how to print each.
-    pub arguments: &'static [(&'static str, Printer)],
+    /// Its arguments.
+    pub arguments: &'static [ArgumentRow],
     /// How much is supported.
     pub support: Support,
     /// What is missing, or worth knowing.
@@ -61,7 +82,11 @@ macro_rules! syscall_table {
         pub static ROWS: &[Row] = &[ $( Row {
             number: $number,
             name: stringify!($name),
-            arguments: &[ $( (stringify!($argument), <$kind as Argument>::print) ),* ],
+            arguments: &[ $( ArgumentRow {
+                name: stringify!($argument),
+                print: <$kind as Argument>::print,
+                meaning: <$kind as Argument>::MEANING,
+            } ),* ],
             support: Support::$support,
             note: $note,
         } ),* ];
@@ -112,6 +137,8 @@ syscall_table! {
     79 newfstatat(directory: Fd, path: PathAddress, buffer: UserAddress, flags: u32) => file::newfstatat, Full, "";
     80 fstat(fd: Fd, buffer: UserAddress) => file::fstat, Full, "";
     81 sync() => mount::sync, Full, "";
+    90 capget(header: UserAddress, data: UserAddress) => identity::capget, Full, "";
+    91 capset(header: UserAddress, data: UserAddress) => identity::capset, Full, "";
     93 exit(status: i32) => process::exit, Full, "";
     94 exit_group(status: i32) => process::exit_group, Full, "";
     96 set_tid_address(address: UserAddress) => process::set_tid_address, Full, "";
@@ -120,8 +147,8 @@ syscall_table! {
     114 clock_getres(clock: i32, result: UserAddress) => time::clock_getres, Partial, "no CPU-time clocks";
     115 clock_nanosleep(clock: i32, flags: i32, request: UserAddress, rest: UserAddress) => time::clock_nanosleep, Partial, "no CPU-time clocks";
     116 syslog(action: i32, buffer: UserAddress, len: i32) => system::syslog, Partial, "READ, READ_CLEAR and CLEAR are refused; the console's level is fixed";
-    129 kill(process: i32, signal: i32) => signal::kill, Partial, "permissions are not checked";
-    131 tgkill(process: i32, thread: i32, signal: i32) => signal::tgkill, Partial, "permissions are not checked";
+    129 kill(process: i32, signal: i32) => signal::kill, Full, "";
+    131 tgkill(process: i32, thread: i32, signal: i32) => signal::tgkill, Full, "";
     132 sigaltstack(new: UserAddress, old: UserAddress) => signal::sigaltstack, Full, "";
     133 rt_sigsuspend(mask: UserAddress, set_size: usize) => signal::rt_sigsuspend, Full, "";
     134 rt_sigaction(signal: i32, new: UserAddress, old: UserAddress, set_size: usize) => signal::rt_sigaction, Full, "";
@@ -130,26 +157,39 @@ syscall_table! {
     137 rt_sigtimedwait(set: UserAddress, info: UserAddress, timeout: UserAddress, set_size: usize) => signal::rt_sigtimedwait, Full, "";
     139 rt_sigreturn() => signal::rt_sigreturn, Full, "";
     142 reboot(magic: u32, magic2: u32, command: u32, argument: UserAddress) => system::reboot, Partial, "power off, halt and restart";
+    143 setregid(real: u32, effective: u32) => identity::setregid, Full, "";
+    144 setgid(group: u32) => identity::setgid, Full, "";
+    145 setreuid(real: u32, effective: u32) => identity::setreuid, Full, "";
+    146 setuid(user: u32) => identity::setuid, Full, "";
+    147 setresuid(real: u32, effective: u32, saved: u32) => identity::setresuid, Full, "";
+    148 getresuid(real: UserAddress, effective: UserAddress, saved: UserAddress) => identity::getresuid, Full, "";
+    149 setresgid(real: u32, effective: u32, saved: u32) => identity::setresgid, Full, "";
+    150 getresgid(real: UserAddress, effective: UserAddress, saved: UserAddress) => identity::getresgid, Full, "";
+    151 setfsuid(user: u32) => identity::setfsuid, Full, "";
+    152 setfsgid(group: u32) => identity::setfsgid, Full, "";
     154 setpgid(process: i32, group: i32) => process::setpgid, Full, "";
     155 getpgid(process: i32) => process::getpgid, Full, "";
     156 getsid(process: i32) => process::getsid, Full, "";
     157 setsid() => process::setsid, Full, "";
+    158 getgroups(size: i32, list: UserAddress) => identity::getgroups, Full, "";
+    159 setgroups(size: i32, list: UserAddress) => identity::setgroups, Full, "";
     160 uname(result: UserAddress) => system::uname, Full, "";
     161 sethostname(name: UserAddress, len: i32) => system::sethostname, Full, "";
     166 umask(mask: Mode) => file::umask, Full, "";
+    167 prctl(option: i32, first: usize, second: usize, third: usize, fourth: usize) => control::prctl, Partial, "names and credentials";
     169 gettimeofday(time: UserAddress, zone: UserAddress) => time::gettimeofday, Partial, "no time zone";
     172 getpid() => process::getpid, Full, "";
     173 getppid() => process::getppid, Full, "";
-    174 getuid() => process::getuid, Full, "";
-    175 geteuid() => process::geteuid, Full, "";
-    176 getgid() => process::getgid, Full, "";
-    177 getegid() => process::getegid, Full, "";
+    174 getuid() => identity::getuid, Full, "";
+    175 geteuid() => identity::geteuid, Full, "";
+    176 getgid() => identity::getgid, Full, "";
+    177 getegid() => identity::getegid, Full, "";
     178 gettid() => process::gettid, Full, "";
     179 sysinfo(result: UserAddress) => system::sysinfo, Partial, "load averages are zero";
     214 brk(end: UserAddress) => memory::brk, Full, "";
     215 munmap(address: UserAddress, len: usize) => memory::munmap, Full, "";
     220 clone(flags: Bits, stack: UserAddress, parent_id: UserAddress, thread_pointer: usize, child_id: UserAddress) => process::clone, Partial, "no namespaces, no pidfd, no ptrace";
-    221 execve(path: PathAddress, arguments: UserAddress, environment: UserAddress) => process::execve, Partial, "set-id bits have no effect; other threads of the process are not ended";
+    221 execve(path: PathAddress, arguments: UserAddress, environment: UserAddress) => process::execve, Partial, "other threads of the process are not ended";
     222 mmap(address: UserAddress, len: usize, protection: u32, flags: Bits, fd: Fd, offset: usize) => memory::mmap, Partial, "no huge pages, no locking";
     226 mprotect(address: UserAddress, len: usize, protection: u32) => memory::mprotect, Full, "";
     260 wait4(process: i32, status: UserAddress, options: u32, usage: UserAddress) => process::wait4, Partial, "no resource usage";
@@ -159,14 +199,6 @@ syscall_table! {
     291 statx(directory: Fd, path: PathAddress, flags: u32, mask: u32, buffer: UserAddress) => file::statx, Full, "";
     439 faccessat2(directory: Fd, path: PathAddress, mode: u32, flags: u32) => file::faccessat2, Full, "";
     441 epoll_pwait2(epoll: Fd, events: UserAddress, count: i32, timeout: UserAddress, mask: UserAddress, set_size: usize) => epoll::epoll_pwait2, Full, "";
-}
-
-/// How often each number was called; the last counts all that are beyond the table.
-static COUNTS: [AtomicU64; NUMBERS + 1] = [const { AtomicU64::new(0) }; NUMBERS + 1];
-
-/// How often a number was called.
-pub fn count(number: usize) -> u64 {
-    COUNTS[number.min(NUMBERS)].load(Ordering::Relaxed)
 }
 
 /// The row of a number.
@@ -183,9 +215,15 @@ fn unknown(call: &mut Call<'_>) -> Outcome {
 #[inline]
 pub fn dispatch(call: &mut Call<'_>) -> Outcome {
     let number = call.context.syscall_number();
-    COUNTS[number.min(NUMBERS)].fetch_add(1, Ordering::Relaxed);
-    match HANDLERS.get(number) {
+    counters::count_call(number);
+    let outcome = match HANDLERS.get(number) {
         Some(handler) => handler(call),
         None => unknown(call),
+    };
+    if let Outcome::Done(value) = outcome
+        && is_error(value)
+    {
+        counters::count_error(number);
     }
+    outcome
 }

@@ -20,7 +20,7 @@ use linux_object::thread::{Resources, Thread, Work};
 use linux_object::user_buffer::UserMemory;
 
 use crate::call::{Call, Completion, Outcome, SlowCall, encode_error};
-use crate::{signal, strace, table};
+use crate::{counters, signal, strace, table};
 
 /// The most that a thread's future may occupy: ten thousand waiting threads cost so much each.
 const MOST_FUTURE_BYTES: usize = 1024;
@@ -160,7 +160,10 @@ impl UserThread {
         let completion = slow.await;
         let first_argument = self.context.registers[UserContext::A0];
         if strace::is_enabled() {
-            strace::print_completion(&self.thread, &completion);
+            strace::print_completion(&self.thread, &self.resources, &self.context, &completion);
+        }
+        if matches!(completion, Completion::Error(_)) {
+            counters::count_error(self.context.syscall_number());
         }
         match completion {
             Completion::Value(value) => self.context.set_syscall_result(value),

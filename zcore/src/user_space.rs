@@ -39,7 +39,10 @@ const DEFAULT_PROGRAMS: [&str; 4] = ["/sbin/init", "/etc/init", "/bin/init", "/b
 /// Starts the task that starts the first program.
 pub fn start() {
     set_thread_spawner(linux_syscall::user_loop::spawn);
-    linux_syscall::strace::set_enabled(command_line().has("strace"));
+    if command_line().has("strace") {
+        linux_syscall::strace::set_filter(command_line().value("strace"));
+    }
+    procfs::add_own_file("syscalls", |output| linux_syscall::counters::write(output));
     register_devices();
     register_file_systems();
     executor::spawn(TaskOptions::new("boot"), async {

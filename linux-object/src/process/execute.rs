@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use kernel_hal::UserContext;
 use linux_abi::Errno;
 
+use crate::credentials::ProgramOwner;
 use crate::namespace::walk;
 use crate::program::{self, Interpreter, ProgramSource, Tenancy};
 use crate::signal::NO_STACK;
@@ -43,7 +44,7 @@ pub async fn execute(
     resources: &Resources,
     request: ProgramRequest,
 ) -> Result<NewProgram, Errno> {
-    let credentials = thread.process().credentials();
+    let credentials = thread.credentials();
     let paths = &resources.paths;
     let ProgramRequest { mut path, mut arguments, environment } = request;
     let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or_default().to_vec();
@@ -60,7 +61,11 @@ pub async fn execute(
             arguments = expanded;
             continue;
         }
-        let source = ProgramSource { place, path, arguments, environment };
+        let metadata = place.inode().metadata().await?;
+        let owner =
+            ProgramOwner { permissions: metadata.permissions, user: metadata.user, group: metadata.group };
+        let (identity, is_secure) = credentials.for_program(Some(owner));
+        let source = ProgramSource { place, path, arguments, environment, identity: &identity, is_secure };
         let loaded = program::load(source, &start, pages, paths, &credentials).await?;
         // Descriptors that other processes share stay theirs: the new program gets a table of its own.
         let files = match Arc::strong_count(&resources.files) {
@@ -68,6 +73,7 @@ pub async fn execute(
             _ => Arc::new(resources.files.duplicate()),
         };
         drop(files.close_for_exec());
+        thread.set_credentials(identity);
         thread.set_name(&name);
         thread.set_clear_child_id(0);
         thread.with_signals(|signals| signals.alternate_stack = NO_STACK);

@@ -97,10 +97,14 @@ pub fn clone(
     let tenancy = if shares_memory { tenancy.share() } else { tenancy.of_copy() };
     let shares_process = request.flags.contains(CloneFlags::THREAD);
     let parent = caller.process();
-    let process =
-        if shares_process { parent.clone() } else { Process::new(id, Some(parent), request.exit_signal) };
+    let credentials = caller.credentials();
+    let process = if shares_process {
+        parent.clone()
+    } else {
+        Process::new(id, Some(parent), credentials.clone(), request.exit_signal)
+    };
     let signals = caller.with_signals(|signals| signals.inherit(shares_memory));
-    let thread = Thread::new(id, process.clone(), resources.clone(), signals);
+    let thread = Thread::new(id, process.clone(), resources.clone(), credentials, signals);
     thread.set_name(&caller.name());
     if request.flags.contains(CloneFlags::CHILD_CLEARTID) {
         thread.set_clear_child_id(request.child_id);

@@ -78,14 +78,18 @@ impl Family {
 }
 
 impl Process {
-    fn new(id: i32, parent: Option<&Arc<Process>>, exit_signal: Option<Signal>) -> Arc<Self> {
+    fn new(
+        id: i32,
+        parent: Option<&Arc<Process>>,
+        credentials: Arc<Credentials>,
+        exit_signal: Option<Signal>,
+    ) -> Arc<Self> {
         let family = Family {
             parent: parent.map_or_else(Weak::new, Arc::downgrade),
             children: Vec::new(),
             threads: Vec::new(),
             ending: None,
         };
-        let credentials = parent.map_or_else(Default::default, |parent| parent.credentials());
         let inherited = |number: fn(&Process) -> i32| parent.map_or(id, |parent| number(parent));
         Arc::new(Self {
             id,
@@ -130,9 +134,15 @@ impl Process {
         self.session.load(Ordering::Relaxed)
     }
 
-    /// Who it acts as.
+    /// Who its first thread acts as.
     pub fn credentials(&self) -> Arc<Credentials> {
         self.credentials.lock().clone()
+    }
+
+    /// Notes who its first thread acts as.
+    pub(crate) fn set_credentials(&self, credentials: Arc<Credentials>) {
+        let previous = core::mem::replace(&mut *self.credentials.lock(), credentials);
+        drop(previous);
     }
 
     /// Puts it into a process group.

@@ -41,8 +41,8 @@ pub(super) fn start(thread: StartedThread) {
 pub fn first_process(resources: Resources) -> Result<Arc<Thread>, Errno> {
     let mut table = TABLE.lock();
     let id = table.allocate()?;
-    let process = Process::new(id, None, None);
-    let thread = Thread::new(id, process.clone(), resources, Default::default());
+    let process = Process::new(id, None, Arc::default(), None);
+    let thread = Thread::new(id, process.clone(), resources, Arc::default(), Default::default());
     process.family.lock().threads.push(thread.clone());
     table.insert_thread(&thread);
     table.insert_process(process);

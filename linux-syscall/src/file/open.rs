@@ -32,7 +32,7 @@ pub fn openat(
     Ok(Outcome::Wait(Box::pin(async move {
         let opening = async {
             let path = complete(|| memory.read_path(UserAddress(path.0).get())).await?;
-            let credentials = thread.process().credentials();
+            let credentials = thread.credentials();
             open(&resources.paths, &credentials, start, &path, flags, mode.0).await
         };
         let file = match opening.await {
@@ -115,7 +115,7 @@ pub fn fcntl(call: &mut Call<'_>, fd: Fd, command: i32, argument: usize) -> Resu
         F_GETPIPE_SZ => PipeEnd::of(&**file.file()).ok_or(Errno::EBADF)?.pipe().size(),
         F_SETPIPE_SZ => {
             let pipe = PipeEnd::of(&**file.file()).ok_or(Errno::EBADF)?.pipe().clone();
-            let is_privileged = call.thread.process().credentials().is_privileged();
+            let is_privileged = call.thread.credentials().is_privileged();
             return Ok(attempt(call, move || pipe.set_size(argument, is_privileged)));
         }
         _ => return Err(Errno::EINVAL),
