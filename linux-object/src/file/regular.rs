@@ -122,6 +122,10 @@ impl File for RegularFile {
         Ok(MappedContent::Pages(self.pages.clone()))
     }
 
+    fn is_watchable(&self) -> bool {
+        false
+    }
+
     fn is_seekable(&self) -> bool {
         true
     }

@@ -88,7 +88,7 @@ pub async fn create(
     full_name.extend_from_slice(PREFIX);
     full_name.extend_from_slice(name);
     let place = home.child(&full_name, inode.clone());
-    let file = object(&inode).await?;
+    let file = object(&inode, OpenFlags::RDWR).await?;
     Ok(OpenFile::new(file, Some(place), OpenFlags::RDWR | OpenFlags::LARGEFILE))
 }
 
