@@ -16,6 +16,8 @@ pub struct Rank {
 /// The levels leave gaps: a new lock gets a number between its neighbours.
 impl Rank {
     // Processes and files.
+    /// The choice of who is ended because memory ran out: it looks at every process.
+    pub const OUT_OF_MEMORY: Self = Self::new(900, "out of memory");
     /// Tables of processes, threads, sessions: taken first, by whoever looks an id up.
     pub const PROCESS_TABLE: Self = Self::new(1000, "process table");
     /// One process: its thread list, signal state, file table. Under the process table.
@@ -24,6 +26,8 @@ impl Rank {
     pub const THREAD: Self = Self::new(1150, "thread");
     /// One file table. Under a process (fork copies it).
     pub const FILE_TABLE: Self = Self::new(1200, "file table");
+    /// Which `epoll` watches which, while another is added.
+    pub const EPOLL_NESTING: Self = Self::new(1250, "epoll nesting");
     /// One open file, pipe, socket or terminal.
     pub const FILE: Self = Self::new(1300, "file");
     /// The mount table, looked up during path walks.
@@ -60,6 +64,8 @@ impl Rank {
     pub const INTERRUPT_TABLE: Self = Self::new(3300, "interrupt table");
 
     // Waiting and scheduling: anyone may wake a task whatever it holds.
+    /// A list of what is ready, to which observers of wait queues append: `epoll`'s.
+    pub const READY_LIST: Self = Self::new(4900, "ready list");
     /// A wait queue's list of waiters. Wakers are called only after it was released.
     pub const WAIT_QUEUE: Self = Self::new(5000, "wait queue");
     /// A hart's timers. Expired wakers are called after it was released.

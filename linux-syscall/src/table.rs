@@ -8,8 +8,8 @@ use crate::argument::{Argument, Bits, Fd, FromRegister, Mode, OpenArgument, Path
 use crate::call::{Call, IntoOutcome, Outcome, is_error};
 use crate::strace::Meaning;
 use crate::{
-    clone, control, counters, execute, file, futex, hardware, identity, limits, memory, mount, names, poll,
-    process, rseq, schedule, signal, system, time, usage, wait,
+    clone, control, counters, epoll, execute, file, futex, hardware, identity, limits, memory, mount, names,
+    poll, process, rseq, schedule, signal, system, time, usage, wait,
 };
 use linux_abi::Errno;
 
@@ -102,10 +102,14 @@ macro_rules! syscall_table {
 
 syscall_table! {
     17 getcwd(buffer: UserAddress, size: usize) => file::getcwd, Full, "";
+    20 epoll_create1(flags: i32) => epoll::epoll_create1, Full, "";
+    21 epoll_ctl(epoll: Fd, operation: i32, fd: Fd, event: UserAddress) => epoll::epoll_ctl, Full, "";
+    22 epoll_pwait(epoll: Fd, events: UserAddress, count: i32, timeout: i32, mask: UserAddress, set_size: usize) => epoll::epoll_pwait, Full, "";
     23 dup(fd: Fd) => file::dup, Full, "";
     24 dup3(old: Fd, new: Fd, flags: OpenArgument) => file::dup3, Full, "";
-    25 fcntl(fd: Fd, command: i32, argument: usize) => file::fcntl, Partial, "descriptors and status flags";
+    25 fcntl(fd: Fd, command: i32, argument: usize) => file::fcntl, Partial, "no locks, no signals, no leases";
     29 ioctl(fd: Fd, request: u32, argument: UserAddress) => file::ioctl, Full, "what is known depends on the file";
+    33 mknodat(directory: Fd, path: PathAddress, mode: Mode, device: u32) => names::mknodat, Full, "";
     34 mkdirat(directory: Fd, path: PathAddress, mode: Mode) => names::mkdirat, Full, "";
     35 unlinkat(directory: Fd, path: PathAddress, flags: u32) => names::unlinkat, Full, "";
     36 symlinkat(target: PathAddress, directory: Fd, path: PathAddress) => names::symlinkat, Full, "";
@@ -136,7 +140,7 @@ syscall_table! {
     81 sync() => mount::sync, Full, "";
     90 capget(header: UserAddress, data: UserAddress) => identity::capget, Full, "";
     91 capset(header: UserAddress, data: UserAddress) => identity::capset, Full, "";
-    92 personality(wanted: u32) => control::personality, Partial, "PER_LINUX without flags";
+    92 personality(wanted: u32) => control::personality, Partial, "PER_LINUX; of the flags ADDR_NO_RANDOMIZE";
     93 exit(status: i32) => process::exit, Full, "";
     94 exit_group(status: i32) => process::exit_group, Full, "";
     95 waitid(kind: u32, id: i32, info: UserAddress, options: u32, usage: UserAddress) => wait::waitid, Partial, "no P_PIDFD";
@@ -210,26 +214,39 @@ syscall_table! {
     179 sysinfo(result: UserAddress) => system::sysinfo, Partial, "load averages are zero";
     214 brk(end: UserAddress) => memory::brk, Full, "";
     215 munmap(address: UserAddress, len: usize) => memory::munmap, Full, "";
+    216 mremap(address: UserAddress, old_len: usize, new_len: usize, flags: u32, new_address: UserAddress) => memory::mremap, Full, "";
     220 clone(flags: Bits, stack: UserAddress, parent_id: UserAddress, thread_pointer: usize, child_id: UserAddress) => clone::clone, Partial, "no namespaces, no pidfd";
     221 execve(path: PathAddress, arguments: UserAddress, environment: UserAddress) => execute::execve, Full, "";
-    222 mmap(address: UserAddress, len: usize, protection: u32, flags: Bits, fd: Fd, offset: usize) => memory::mmap, Partial, "no huge pages, no locking";
+    222 mmap(address: UserAddress, len: usize, protection: u32, flags: Bits, fd: Fd, offset: usize) => memory::mmap, Partial, "no huge pages: asking for them is ENOMEM";
     226 mprotect(address: UserAddress, len: usize, protection: u32) => memory::mprotect, Full, "";
+    227 msync(address: UserAddress, len: usize, flags: u32) => memory::msync, Full, "";
+    228 mlock(address: UserAddress, len: usize) => memory::mlock, Full, "";
+    229 munlock(address: UserAddress, len: usize) => memory::munlock, Full, "";
+    230 mlockall(flags: u32) => memory::mlockall, Full, "";
+    231 munlockall() => memory::munlockall, Full, "";
+    232 mincore(address: UserAddress, len: usize, result: UserAddress) => memory::mincore, Full, "";
+    233 madvise(address: UserAddress, len: usize, advice: i32) => memory::madvise, Partial, "no merging of pages, no huge pages, no broken memory: EINVAL";
     240 rt_tgsigqueueinfo(process: i32, thread: i32, signal: i32, info: UserAddress) => signal::rt_tgsigqueueinfo, Full, "";
     258 riscv_hwprobe(pairs: UserAddress, pair_count: usize, set_bytes: usize, set: UserAddress, flags: u32) => hardware::riscv_hwprobe, Partial, "vendor numbers are zero";
     259 riscv_flush_icache(start: UserAddress, end: UserAddress, flags: usize) => hardware::riscv_flush_icache, Full, "";
     260 wait4(process: i32, status: UserAddress, options: u32, usage: UserAddress) => wait::wait4, Full, "";
     261 prlimit64(process: i32, resource: u32, new: UserAddress, old: UserAddress) => limits::prlimit64, Partial, "FSIZE, CPU, RSS, LOCKS, MSGQUEUE, RTTIME and CORE have no effect";
     268 setns(fd: Fd, kind: i32) => control::setns, Partial, "there are no namespaces";
+    270 process_vm_readv(process: i32, own: UserAddress, own_count: usize, other: UserAddress, other_count: usize, flags: usize) => memory::process_vm_readv, Full, "";
+    271 process_vm_writev(process: i32, own: UserAddress, own_count: usize, other: UserAddress, other_count: usize, flags: usize) => memory::process_vm_writev, Full, "";
     274 sched_setattr(thread: i32, attributes: UserAddress, flags: u32) => schedule::sched_setattr, Partial, "no deadlines, no clamping of utilization";
     275 sched_getattr(thread: i32, attributes: UserAddress, size: u32, flags: u32) => schedule::sched_getattr, Full, "";
     276 renameat2(old_directory: Fd, old: PathAddress, new_directory: Fd, new: PathAddress, flags: u32) => names::renameat2, Partial, "RENAME_WHITEOUT is refused";
     278 getrandom(buffer: UserAddress, count: usize, flags: u32) => system::getrandom, Full, "";
+    279 memfd_create(name: PathAddress, flags: u32) => memory::memfd_create, Partial, "no huge pages";
     281 execveat(directory: Fd, path: PathAddress, arguments: UserAddress, environment: UserAddress, flags: u32) => execute::execveat, Full, "";
     283 membarrier(command: i32, flags: u32, hart: i32) => hardware::membarrier, Full, "";
+    284 mlock2(address: UserAddress, len: usize, flags: u32) => memory::mlock2, Full, "";
     291 statx(directory: Fd, path: PathAddress, flags: u32, mask: u32, buffer: UserAddress) => file::statx, Full, "";
     293 rseq(area: UserAddress, len: u32, flags: i32, signature: u32) => rseq::rseq, Full, "";
     435 clone3(arguments: UserAddress, size: usize) => clone::clone3, Partial, "no namespaces, no control groups, no pidfd";
     439 faccessat2(directory: Fd, path: PathAddress, mode: u32, flags: u32) => file::faccessat2, Full, "";
+    441 epoll_pwait2(epoll: Fd, events: UserAddress, count: i32, timeout: UserAddress, mask: UserAddress, set_size: usize) => epoll::epoll_pwait2, Full, "";
 }
 
 /// The row of a number.
