@@ -11,9 +11,11 @@
 extern crate alloc;
 
 mod argument;
+mod attributes;
 mod clone;
 mod control;
 mod execute;
+mod extended_attributes;
 mod file;
 mod futex;
 mod hardware;
@@ -24,6 +26,7 @@ mod mount;
 mod names;
 mod poll;
 mod process;
+mod roots;
 mod rseq;
 mod schedule;
 mod signal;
