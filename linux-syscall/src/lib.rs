@@ -14,6 +14,7 @@ mod argument;
 mod attributes;
 mod clone;
 mod control;
+mod epoll;
 mod execute;
 mod extended_attributes;
 mod file;
@@ -35,6 +36,7 @@ mod system;
 mod time;
 mod usage;
 mod wait;
+mod wait_mask;
 
 pub mod call;
 pub mod counters;
