@@ -241,7 +241,7 @@ syscall_table! {
     216 mremap(address: UserAddress, old_len: usize, new_len: usize, flags: u32, new_address: UserAddress) => memory::mremap, Full, "";
     220 clone(flags: Bits, stack: UserAddress, parent_id: UserAddress, thread_pointer: usize, child_id: UserAddress) => clone::clone, Partial, "no namespaces, no pidfd";
     221 execve(path: PathAddress, arguments: UserAddress, environment: UserAddress) => execute::execve, Full, "";
-    222 mmap(address: UserAddress, len: usize, protection: u32, flags: Bits, fd: Fd, offset: usize) => memory::mmap, Partial, "no huge pages, no locking";
+    222 mmap(address: UserAddress, len: usize, protection: u32, flags: Bits, fd: Fd, offset: usize) => memory::mmap, Partial, "no huge pages: asking for them is ENOMEM";
     223 fadvise64(fd: Fd, offset: i64, len: i64, advice: i32) => file::fadvise64, Full, "advice changes nothing";
     226 mprotect(address: UserAddress, len: usize, protection: u32) => memory::mprotect, Full, "";
     227 msync(address: UserAddress, len: usize, flags: u32) => memory::msync, Full, "";
