@@ -11,10 +11,12 @@
 extern crate alloc;
 
 mod argument;
+mod attributes;
 mod clone;
 mod control;
 mod epoll;
 mod execute;
+mod extended_attributes;
 mod file;
 mod futex;
 mod hardware;
@@ -25,6 +27,7 @@ mod mount;
 mod names;
 mod poll;
 mod process;
+mod roots;
 mod rseq;
 mod schedule;
 mod signal;
