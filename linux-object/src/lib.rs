@@ -14,6 +14,8 @@ pub mod credentials;
 pub mod device_files;
 pub mod file;
 pub mod kernel_messages;
+pub mod load;
+pub mod machine;
 pub mod namespace;
 pub mod obstacle;
 pub mod poll;

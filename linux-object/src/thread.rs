@@ -3,11 +3,13 @@
 use alloc::sync::Arc;
 use core::future::poll_fn;
 use core::pin::pin;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use core::task::Poll;
+use core::time::Duration;
 
 use bitflags::bitflags;
 use executor::TaskRef;
+use kernel_hal::{HartId, MAX_HARTS};
 use kernel_object::address_space::AddressSpace;
 use ksync::{Once, Rank, SpinLock, WaitQueue};
 use linux_abi::process::WaitStatus;
@@ -222,6 +224,20 @@ impl Thread {
         })
         .await
     }
+}
+
+static USER_NANOS: [AtomicU64; MAX_HARTS] = [const { AtomicU64::new(0) }; MAX_HARTS];
+
+/// Counts time that this hart spent in user mode. Only the hart itself does, with interrupts masked.
+#[inline]
+pub fn count_user_time(nanos: u64) {
+    let counter = &USER_NANOS[HartId::current().index()];
+    counter.store(counter.load(Ordering::Relaxed).wrapping_add(nanos), Ordering::Relaxed);
+}
+
+/// How long a hart has been in user mode.
+pub fn user_time(hart: HartId) -> Duration {
+    Duration::from_nanos(USER_NANOS[hart.index()].load(Ordering::Relaxed))
 }
 
 /// The thread on whose behalf this code runs; `None` in the kernel's own tasks. Not for paths that have the thread at

@@ -1,6 +1,7 @@
 //! `clone`, of which `fork`, `vfork` and `pthread_create` are cases.
 
 use alloc::sync::Arc;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use kernel_hal::UserContext;
 use linux_abi::Errno;
@@ -77,6 +78,13 @@ fn share_or_copy(parent: &Resources, flags: CloneFlags) -> Result<Resources, Err
     })
 }
 
+static FORKS: AtomicU64 = AtomicU64::new(0);
+
+/// How many processes and threads were made since the boot.
+pub fn fork_count() -> u64 {
+    FORKS.load(Ordering::Relaxed)
+}
+
 /// Makes a thread or process like the caller and lets it run. `store_parent_id` runs before the child does, with its
 /// number; if it fails, nothing was made.
 pub fn clone(
@@ -91,6 +99,7 @@ pub fn clone(
     kernel_object::frame::check_headroom().map_err(|_| Errno::ENOMEM)?;
     let resources = share_or_copy(resources, request.flags)?;
     let id = TABLE.lock().allocate()?;
+    FORKS.fetch_add(1, Ordering::Relaxed);
     store_parent_id(id)?;
 
     let shares_memory = request.flags.contains(CloneFlags::VM);
