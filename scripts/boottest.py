@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Boots the kernel in QEMU and checks how that ends.
 
-    boottest.py [--linux] [--harts 1,2,4] [--memory 128M,1G] [NAME ...]
+    boottest.py [--linux] [--image small|full] [--harts 1,2,4] [--memory 128M,1G] [NAME ...]
 
 A case is a kernel command line, how the run must end, and words that must be on the console. The
 verdict is how the machine ended (see qemu.py): guest programs power off when they succeed and reboot
@@ -17,7 +17,8 @@ Three sources of cases:
   the name may follow what the test needs: `harts=N` at least, `disk=KIND` (see testdisk.py), and at
   the end of the line `panics=PATTERN` if it passes by a panic whose message matches.
 
-With --linux, Debian's Linux runs what both kernels must pass: the judge goes first.
+With --linux, Debian's Linux runs what both kernels must pass: the judge goes first. With --image, guest
+tests run from that disk image, whose root is mounted for reading only, instead of the initial file system.
 """
 
 import argparse
@@ -29,6 +30,7 @@ import time
 import bad_initramfs
 import guest
 import qemu
+import run
 import testdisk
 from environment import TARGET, Failure, main
 
@@ -220,17 +222,27 @@ def initramfs(case):
     return bad_initramfs.make(case.initramfs, whole)
 
 
-def boot(case, machine, linux=False):
+def boot(case, machine, linux=False, image=run.NO_IMAGE):
     """Runs one case on a machine."""
     values = dataclasses.asdict(machine) | dict(case.options)
     machine = qemu.Machine(**values)
     machine.append = f"{'' if case.loud else LINUX_QUIET if linux else QUIET} {case.append}".strip()
-    machine.initrd = initramfs(case)
     if linux:
         machine.kernel = qemu.LINUX_IMAGE
-        machine.initrd = guest.for_linux(machine.initrd)
-    log = TARGET / "log" / "boot" / f"{'linux-' * linux}{case.name}-{machine.harts}-{machine.memory}.log"
+    if image != run.NO_IMAGE:
+        machine.append = machine.append.replace("rdinit=/init", "root=/dev/vda ro init=/sbin/init")
+        run.image_machine(machine, image, linux, ",snapshot=on")
+    else:
+        machine.initrd = initramfs(case)
+        if linux:
+            machine.initrd = guest.for_linux(machine.initrd)
+    log = TARGET / "log" / "boot" / f"{prefix(linux, image, '-')}{case.name}-{machine.harts}-{machine.memory}.log"
     return qemu.run(machine, TIMEOUT_SECONDS, log=log)
+
+
+def prefix(linux, image, separator):
+    """What a name says about the kernel and the root file system, if they are not the usual ones."""
+    return ("linux" + separator) * linux + (image + separator) * (image != run.NO_IMAGE)
 
 
 def complaint(case, result):
@@ -249,16 +261,16 @@ def complaint(case, result):
     return ""
 
 
-def run_all(cases, machines, linux):
+def run_all(cases, machines, linux, image):
     """Runs cases on machines; returns how many passed and failed."""
     passed = failed = 0
     for case in cases:
         fitting = [machine for machine in machines if machine.harts >= case.least_harts]
         for machine in fitting[:1] if case.once else fitting:
             started = time.monotonic()
-            result = boot(case, machine, linux)
+            result = boot(case, machine, linux, image)
             problem = complaint(case, result)
-            label = f"{'linux ' * linux}{case.name} ({machine.harts} harts, {machine.memory})"
+            label = f"{prefix(linux, image, ' ')}{case.name} ({machine.harts} harts, {machine.memory})"
             print(f"{label:<50} {'FAILED' if problem else 'ok':<6} {time.monotonic() - started:6.1f} s", flush=True)
             if problem:
                 failed += 1
@@ -276,9 +288,12 @@ def _main():
     parser.add_argument("--kind", choices=["cases", "guest", "kernel"], action="append",
                         help="only cases from these sources")
     parser.add_argument("--list", action="store_true", help="print the names and do nothing")
+    run.add_image_argument(parser)
     parser.add_argument("names", nargs="*", help="only these cases")
     options = parser.parse_args()
     kinds = options.kind or (["cases", "guest"] if options.linux else ["cases", "guest", "kernel"])
+    if options.image != run.NO_IMAGE:
+        kinds = ["guest"]
     sources = {"cases": lambda: CASES, "guest": guest_cases, "kernel": kernel_cases}
     cases = [case for kind in kinds for case in sources[kind]()]
     if options.linux:
@@ -296,7 +311,7 @@ def _main():
         return 0
     machines = [qemu.Machine(harts=int(harts), memory=memory)
                 for harts, memory in itertools.product(options.harts.split(","), options.memory.split(","))]
-    passed, failed = run_all(cases, machines, options.linux)
+    passed, failed = run_all(cases, machines, options.linux, options.image)
     print(f"{passed} passed, {failed} failed")
     return 1 if failed or not passed else 0
 

@@ -20,8 +20,12 @@ impl Rank {
     pub const PROCESS_TABLE: Self = Self::new(1000, "process table");
     /// One process: its thread list, signal state, file table. Under the process table.
     pub const PROCESS: Self = Self::new(1100, "process");
+    /// What one thread shares with others. Under its process.
+    pub const THREAD: Self = Self::new(1150, "thread");
     /// One file table. Under a process (fork copies it).
     pub const FILE_TABLE: Self = Self::new(1200, "file table");
+    /// Which `epoll` watches which, while another is added.
+    pub const EPOLL_NESTING: Self = Self::new(1250, "epoll nesting");
     /// One open file, pipe, socket or terminal.
     pub const FILE: Self = Self::new(1300, "file");
     /// The mount table, looked up during path walks.
@@ -30,6 +34,8 @@ impl Rank {
     pub const FILE_SYSTEM: Self = Self::new(1500, "file system");
     /// One inode's or directory's fields. Under its filesystem.
     pub const INODE: Self = Self::new(1600, "inode");
+    /// One bucket of futex waiters: taken with nothing held, or with another bucket of a lower number.
+    pub const FUTEX: Self = Self::new(1700, "futex bucket");
 
     // Memory.
     /// One address space's map of areas. Taken by faults and by mmap; above it only process and file state.
@@ -56,6 +62,8 @@ impl Rank {
     pub const INTERRUPT_TABLE: Self = Self::new(3300, "interrupt table");
 
     // Waiting and scheduling: anyone may wake a task whatever it holds.
+    /// A list of what is ready, to which observers of wait queues append: `epoll`'s.
+    pub const READY_LIST: Self = Self::new(4900, "ready list");
     /// A wait queue's list of waiters. Wakers are called only after it was released.
     pub const WAIT_QUEUE: Self = Self::new(5000, "wait queue");
     /// A hart's timers. Expired wakers are called after it was released.

@@ -11,18 +11,29 @@
 extern crate alloc;
 
 mod argument;
+mod clone;
 mod control;
+mod epoll;
+mod execute;
 mod file;
+mod futex;
+mod hardware;
 mod identity;
+mod limits;
 mod memory;
 mod mount;
 mod names;
 mod poll;
 mod process;
+mod rseq;
+mod schedule;
 mod signal;
 mod signal_frame;
 mod system;
 mod time;
+mod usage;
+mod wait;
+mod wait_mask;
 
 pub mod call;
 pub mod counters;

@@ -1,10 +1,7 @@
 //! The system as a whole: its name, its randomness, its end.
 
-use alloc::vec::Vec;
-
 use kernel_hal::power;
 use linux_abi::Errno;
-use linux_abi::resource::Rlimit;
 use linux_abi::system::{
     LINUX_REBOOT_CMD_HALT, LINUX_REBOOT_CMD_POWER_OFF, LINUX_REBOOT_CMD_RESTART, LINUX_REBOOT_MAGIC1,
     LINUX_REBOOT_MAGIC2, LINUX_REBOOT_MAGIC2A, LINUX_REBOOT_MAGIC2B, LINUX_REBOOT_MAGIC2C,
@@ -12,7 +9,7 @@ use linux_abi::system::{
     SYSLOG_ACTION_SIZE_UNREAD, Sysinfo, Utsname,
 };
 use linux_object::credentials::Capabilities;
-use linux_object::{console, kernel_messages, random, resource_limits, version};
+use linux_object::{console, kernel_messages, random, version};
 
 use crate::argument::UserAddress;
 use crate::call::{Call, Outcome, attempt, slow};
@@ -100,30 +97,6 @@ pub fn reboot(
         console::drain().await;
         log::info!("the machine is told to end");
         end()
-    }))
-}
-
-pub fn prlimit64(
-    call: &mut Call<'_>,
-    process: i32,
-    resource: u32,
-    new: UserAddress,
-    old: UserAddress,
-) -> Result<Outcome, Errno> {
-    if process != 0 && process != call.thread.process().id() {
-        return Err(Errno::ESRCH);
-    }
-    let limits: Vec<Rlimit> = resource_limits::defaults().to_vec();
-    let current = *limits.get(resource as usize).ok_or(Errno::EINVAL)?;
-    if !new.is_null() {
-        return Err(Errno::EPERM);
-    }
-    let memory = call.memory();
-    Ok(attempt(call, move || {
-        if !old.is_null() {
-            memory.write(old.get(), &current)?;
-        }
-        Ok(0)
     }))
 }
 

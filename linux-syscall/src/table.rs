@@ -7,7 +7,10 @@
 use crate::argument::{Argument, Bits, Fd, FromRegister, Mode, OpenArgument, PathAddress, UserAddress};
 use crate::call::{Call, IntoOutcome, Outcome, is_error};
 use crate::strace::Meaning;
-use crate::{control, counters, file, identity, memory, mount, names, poll, process, signal, system, time};
+use crate::{
+    clone, control, counters, epoll, execute, file, futex, hardware, identity, limits, memory, mount, names,
+    poll, process, rseq, schedule, signal, system, time, usage, wait,
+};
 use linux_abi::Errno;
 
 /// How much of what Linux does a row does.
@@ -99,10 +102,14 @@ macro_rules! syscall_table {
 
 syscall_table! {
     17 getcwd(buffer: UserAddress, size: usize) => file::getcwd, Full, "";
+    20 epoll_create1(flags: i32) => epoll::epoll_create1, Full, "";
+    21 epoll_ctl(epoll: Fd, operation: i32, fd: Fd, event: UserAddress) => epoll::epoll_ctl, Full, "";
+    22 epoll_pwait(epoll: Fd, events: UserAddress, count: i32, timeout: i32, mask: UserAddress, set_size: usize) => epoll::epoll_pwait, Full, "";
     23 dup(fd: Fd) => file::dup, Full, "";
     24 dup3(old: Fd, new: Fd, flags: OpenArgument) => file::dup3, Full, "";
-    25 fcntl(fd: Fd, command: i32, argument: usize) => file::fcntl, Partial, "descriptors and status flags";
+    25 fcntl(fd: Fd, command: i32, argument: usize) => file::fcntl, Partial, "no locks, no signals, no leases";
     29 ioctl(fd: Fd, request: u32, argument: UserAddress) => file::ioctl, Full, "what is known depends on the file";
+    33 mknodat(directory: Fd, path: PathAddress, mode: Mode, device: u32) => names::mknodat, Full, "";
     34 mkdirat(directory: Fd, path: PathAddress, mode: Mode) => names::mkdirat, Full, "";
     35 unlinkat(directory: Fd, path: PathAddress, flags: u32) => names::unlinkat, Full, "";
     36 symlinkat(target: PathAddress, directory: Fd, path: PathAddress) => names::symlinkat, Full, "";
@@ -133,15 +140,32 @@ syscall_table! {
     81 sync() => mount::sync, Full, "";
     90 capget(header: UserAddress, data: UserAddress) => identity::capget, Full, "";
     91 capset(header: UserAddress, data: UserAddress) => identity::capset, Full, "";
+    92 personality(wanted: u32) => control::personality, Partial, "PER_LINUX without flags";
     93 exit(status: i32) => process::exit, Full, "";
     94 exit_group(status: i32) => process::exit_group, Full, "";
+    95 waitid(kind: u32, id: i32, info: UserAddress, options: u32, usage: UserAddress) => wait::waitid, Partial, "no P_PIDFD";
     96 set_tid_address(address: UserAddress) => process::set_tid_address, Full, "";
+    97 unshare(flags: Bits) => control::unshare, Partial, "no namespaces";
+    98 futex(address: UserAddress, operation: u32, value: u32, timeout: UserAddress, other: UserAddress, value3: u32) => futex::futex, Partial, "no priority inheritance";
+    99 set_robust_list(head: UserAddress, size: usize) => futex::set_robust_list, Full, "";
+    100 get_robust_list(thread: i32, head: UserAddress, size: UserAddress) => futex::get_robust_list, Full, "";
     101 nanosleep(request: UserAddress, rest: UserAddress) => time::nanosleep, Full, "";
-    113 clock_gettime(clock: i32, result: UserAddress) => time::clock_gettime, Partial, "no CPU-time clocks";
-    114 clock_getres(clock: i32, result: UserAddress) => time::clock_getres, Partial, "no CPU-time clocks";
-    115 clock_nanosleep(clock: i32, flags: i32, request: UserAddress, rest: UserAddress) => time::clock_nanosleep, Partial, "no CPU-time clocks";
+    113 clock_gettime(clock: i32, result: UserAddress) => time::clock_gettime, Partial, "no alarm clocks, no clocks of devices";
+    114 clock_getres(clock: i32, result: UserAddress) => time::clock_getres, Partial, "as clock_gettime";
+    115 clock_nanosleep(clock: i32, flags: i32, request: UserAddress, rest: UserAddress) => time::clock_nanosleep, Partial, "not on CPU-time clocks";
     116 syslog(action: i32, buffer: UserAddress, len: i32) => system::syslog, Partial, "READ, READ_CLEAR and CLEAR are refused; the console's level is fixed";
+    118 sched_setparam(thread: i32, parameter: UserAddress) => schedule::sched_setparam, Full, "";
+    119 sched_setscheduler(thread: i32, policy: i32, parameter: UserAddress) => schedule::sched_setscheduler, Full, "";
+    120 sched_getscheduler(thread: i32) => schedule::sched_getscheduler, Full, "";
+    121 sched_getparam(thread: i32, parameter: UserAddress) => schedule::sched_getparam, Full, "";
+    122 sched_setaffinity(thread: i32, len: u32, mask: UserAddress) => schedule::sched_setaffinity, Full, "";
+    123 sched_getaffinity(thread: i32, len: u32, mask: UserAddress) => schedule::sched_getaffinity, Full, "";
+    124 sched_yield() => schedule::sched_yield, Full, "";
+    125 sched_get_priority_max(policy: u32) => schedule::sched_get_priority_max, Full, "";
+    126 sched_get_priority_min(policy: u32) => schedule::sched_get_priority_min, Full, "";
+    127 sched_rr_get_interval(thread: i32, result: UserAddress) => schedule::sched_rr_get_interval, Full, "";
     129 kill(process: i32, signal: i32) => signal::kill, Full, "";
+    130 tkill(thread: i32, signal: i32) => signal::tkill, Full, "";
     131 tgkill(process: i32, thread: i32, signal: i32) => signal::tgkill, Full, "";
     132 sigaltstack(new: UserAddress, old: UserAddress) => signal::sigaltstack, Full, "";
     133 rt_sigsuspend(mask: UserAddress, set_size: usize) => signal::rt_sigsuspend, Full, "";
@@ -149,7 +173,10 @@ syscall_table! {
     135 rt_sigprocmask(how: i32, new: UserAddress, old: UserAddress, set_size: usize) => signal::rt_sigprocmask, Full, "";
     136 rt_sigpending(result: UserAddress, set_size: usize) => signal::rt_sigpending, Full, "";
     137 rt_sigtimedwait(set: UserAddress, info: UserAddress, timeout: UserAddress, set_size: usize) => signal::rt_sigtimedwait, Full, "";
+    138 rt_sigqueueinfo(process: i32, signal: i32, info: UserAddress) => signal::rt_sigqueueinfo, Full, "";
     139 rt_sigreturn() => signal::rt_sigreturn, Full, "";
+    140 setpriority(which: i32, who: i32, nice: i32) => schedule::setpriority, Full, "";
+    141 getpriority(which: i32, who: i32) => schedule::getpriority, Full, "";
     142 reboot(magic: u32, magic2: u32, command: u32, argument: UserAddress) => system::reboot, Partial, "power off, halt and restart";
     143 setregid(real: u32, effective: u32) => identity::setregid, Full, "";
     144 setgid(group: u32) => identity::setgid, Full, "";
@@ -161,6 +188,7 @@ syscall_table! {
     150 getresgid(real: UserAddress, effective: UserAddress, saved: UserAddress) => identity::getresgid, Full, "";
     151 setfsuid(user: u32) => identity::setfsuid, Full, "";
     152 setfsgid(group: u32) => identity::setfsgid, Full, "";
+    153 times(result: UserAddress) => usage::times, Full, "";
     154 setpgid(process: i32, group: i32) => process::setpgid, Full, "";
     155 getpgid(process: i32) => process::getpgid, Full, "";
     156 getsid(process: i32) => process::getsid, Full, "";
@@ -169,9 +197,13 @@ syscall_table! {
     159 setgroups(size: i32, list: UserAddress) => identity::setgroups, Full, "";
     160 uname(result: UserAddress) => system::uname, Full, "";
     161 sethostname(name: UserAddress, len: i32) => system::sethostname, Full, "";
+    163 getrlimit(resource: u32, result: UserAddress) => limits::getrlimit, Full, "";
+    164 setrlimit(resource: u32, limit: UserAddress) => limits::setrlimit, Partial, "as prlimit64";
+    165 getrusage(who: i32, result: UserAddress) => usage::getrusage, Partial, "major faults and block operations are zero";
     166 umask(mask: Mode) => file::umask, Full, "";
-    167 prctl(option: i32, first: usize, second: usize, third: usize, fourth: usize) => control::prctl, Partial, "names and credentials";
-    169 gettimeofday(time: UserAddress, zone: UserAddress) => time::gettimeofday, Partial, "no time zone";
+    167 prctl(option: i32, second: usize, third: usize, fourth: usize, fifth: usize) => control::prctl, Partial, "the common options; no seccomp, no memory layout";
+    168 getcpu(hart: UserAddress, node: UserAddress) => schedule::getcpu, Full, "";
+    169 gettimeofday(time: UserAddress, zone: UserAddress) => time::gettimeofday, Full, "";
     172 getpid() => process::getpid, Full, "";
     173 getppid() => process::getppid, Full, "";
     174 getuid() => identity::getuid, Full, "";
@@ -182,16 +214,27 @@ syscall_table! {
     179 sysinfo(result: UserAddress) => system::sysinfo, Partial, "load averages are zero";
     214 brk(end: UserAddress) => memory::brk, Full, "";
     215 munmap(address: UserAddress, len: usize) => memory::munmap, Full, "";
-    220 clone(flags: Bits, stack: UserAddress, parent_id: UserAddress, thread_pointer: usize, child_id: UserAddress) => process::clone, Partial, "no namespaces, no pidfd, no ptrace";
-    221 execve(path: PathAddress, arguments: UserAddress, environment: UserAddress) => process::execve, Partial, "other threads of the process are not ended";
+    220 clone(flags: Bits, stack: UserAddress, parent_id: UserAddress, thread_pointer: usize, child_id: UserAddress) => clone::clone, Partial, "no namespaces, no pidfd";
+    221 execve(path: PathAddress, arguments: UserAddress, environment: UserAddress) => execute::execve, Full, "";
     222 mmap(address: UserAddress, len: usize, protection: u32, flags: Bits, fd: Fd, offset: usize) => memory::mmap, Partial, "no huge pages, no locking";
     226 mprotect(address: UserAddress, len: usize, protection: u32) => memory::mprotect, Full, "";
-    260 wait4(process: i32, status: UserAddress, options: u32, usage: UserAddress) => process::wait4, Partial, "no resource usage";
-    261 prlimit64(process: i32, resource: u32, new: UserAddress, old: UserAddress) => system::prlimit64, Partial, "limits can be read";
+    240 rt_tgsigqueueinfo(process: i32, thread: i32, signal: i32, info: UserAddress) => signal::rt_tgsigqueueinfo, Full, "";
+    258 riscv_hwprobe(pairs: UserAddress, pair_count: usize, set_bytes: usize, set: UserAddress, flags: u32) => hardware::riscv_hwprobe, Partial, "vendor numbers are zero";
+    259 riscv_flush_icache(start: UserAddress, end: UserAddress, flags: usize) => hardware::riscv_flush_icache, Full, "";
+    260 wait4(process: i32, status: UserAddress, options: u32, usage: UserAddress) => wait::wait4, Full, "";
+    261 prlimit64(process: i32, resource: u32, new: UserAddress, old: UserAddress) => limits::prlimit64, Partial, "FSIZE, CPU, RSS, LOCKS, MSGQUEUE, RTTIME and CORE have no effect";
+    268 setns(fd: Fd, kind: i32) => control::setns, Partial, "there are no namespaces";
+    274 sched_setattr(thread: i32, attributes: UserAddress, flags: u32) => schedule::sched_setattr, Partial, "no deadlines, no clamping of utilization";
+    275 sched_getattr(thread: i32, attributes: UserAddress, size: u32, flags: u32) => schedule::sched_getattr, Full, "";
     276 renameat2(old_directory: Fd, old: PathAddress, new_directory: Fd, new: PathAddress, flags: u32) => names::renameat2, Partial, "RENAME_WHITEOUT is refused";
     278 getrandom(buffer: UserAddress, count: usize, flags: u32) => system::getrandom, Full, "";
+    281 execveat(directory: Fd, path: PathAddress, arguments: UserAddress, environment: UserAddress, flags: u32) => execute::execveat, Full, "";
+    283 membarrier(command: i32, flags: u32, hart: i32) => hardware::membarrier, Full, "";
     291 statx(directory: Fd, path: PathAddress, flags: u32, mask: u32, buffer: UserAddress) => file::statx, Full, "";
+    293 rseq(area: UserAddress, len: u32, flags: i32, signature: u32) => rseq::rseq, Full, "";
+    435 clone3(arguments: UserAddress, size: usize) => clone::clone3, Partial, "no namespaces, no control groups, no pidfd";
     439 faccessat2(directory: Fd, path: PathAddress, mode: u32, flags: u32) => file::faccessat2, Full, "";
+    441 epoll_pwait2(epoll: Fd, events: UserAddress, count: i32, timeout: UserAddress, mask: UserAddress, set_size: usize) => epoll::epoll_pwait2, Full, "";
 }
 
 /// The row of a number.

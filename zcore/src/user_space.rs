@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use executor::TaskOptions;
 use kernel_hal::command_line::{CommandLine, ForInit};
-use kernel_hal::{Instant, machine};
+use kernel_hal::{Instant, machine, time};
 use kernel_object::address_space::{AddressSpace, Layout, Limits};
 use linux_abi::Errno;
 use linux_abi::file::OpenFlags;
@@ -17,7 +17,7 @@ use linux_object::namespace::{self, PathContext};
 use linux_object::process::execute::{ProgramRequest, execute};
 use linux_object::process::{first_process, set_thread_spawner, start_first_thread};
 use linux_object::thread::Resources;
-use linux_object::{clock, console, device_files as devices, kernel_messages, load, procfs, sysfs};
+use linux_object::{clock, console, device_files as devices, hardware, kernel_messages, load, procfs, sysfs};
 use rcore_fs::initramfs;
 use rcore_fs::tmpfs::{Tmpfs, TmpfsOptions};
 
@@ -48,6 +48,7 @@ pub fn start() {
     load::start();
     register_devices();
     register_file_systems();
+    register_harts();
     executor::spawn(TaskOptions::new("boot"), async {
         if let Err(failure) = run_first_program().await {
             panic!("{failure}");
@@ -77,6 +78,13 @@ fn describe_machine() {
         disks: disks.collect(),
         interrupts: |visit| crate::interrupts::LINES.lines().for_each(visit),
     });
+}
+
+fn register_harts() {
+    let frequency = time::ticks_per_second();
+    let harts = machine_description().usable_harts().take(kernel_hal::MAX_HARTS);
+    let values = harts.map(|hart| hardware::values(|name| hart.has_extension(name), frequency));
+    hardware::register(values.collect());
 }
 
 fn register_devices() {
@@ -165,10 +173,12 @@ async fn run_first_program() -> Result<(), Failure> {
         all_arguments.extend(arguments.iter().cloned());
         let request = ProgramRequest {
             path: program.as_bytes().to_vec(),
+            place: None,
+            path_is_hidden: false,
             arguments: all_arguments,
             environment: environment.clone(),
         };
-        match execute(&thread, &resources, request).await {
+        match execute(&thread, &resources, false, request).await {
             Ok(program) => {
                 let entry = ENTRY.get().copied().unwrap_or_default();
                 let micros = Instant::now().since(entry).as_micros();

@@ -19,6 +19,7 @@ use kernel_object::address_space::{
 use kernel_object::paged_object::PagedObject;
 use linux_abi::Errno;
 use linux_abi::auxiliary_vector as tag;
+use linux_abi::rseq::{RSEQ_ALIGNMENT, RSEQ_FEATURE_SIZE};
 
 use crate::credentials::{Credentials, Permission};
 use crate::file::errno_of;
@@ -290,6 +291,8 @@ fn auxiliary_vector(
         (tag::AT_EGID, credentials.effective_group as usize),
         (tag::AT_SECURE, usize::from(source.is_secure)),
         (tag::AT_HWCAP2, 0),
+        (tag::AT_RSEQ_FEATURE_SIZE, RSEQ_FEATURE_SIZE),
+        (tag::AT_RSEQ_ALIGN, RSEQ_ALIGNMENT),
         (tag::AT_SYSINFO_EHDR, shared_object.as_usize()),
     ]
 }

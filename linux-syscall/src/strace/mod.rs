@@ -133,11 +133,11 @@ pub(crate) fn print_completion(
     let result = match completion {
         Completion::Value(value) => *value,
         Completion::Error(errno) => errno.as_return_value(),
-        Completion::Program(_) => 0,
+        Completion::Program(_) | Completion::Resources(_) => 0,
         Completion::Registers(_) => {
             return line.finish(|line| line.write_str(" = back from a signal handler"));
         }
-        Completion::Interrupted | Completion::InterruptedForGood => {
+        Completion::Interrupted | Completion::InterruptedForGood | Completion::InterruptedUntil(_) => {
             return line.finish(|line| line.write_str(" = ? (interrupted)"));
         }
     };
