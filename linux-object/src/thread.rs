@@ -5,10 +5,12 @@ use core::future::poll_fn;
 use core::pin::pin;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use core::task::Poll;
+use core::time::Duration;
 
 use bitflags::bitflags;
 use executor::TaskRef;
-use kernel_hal::{Instant, VirtAddr};
+use kernel_hal::time::nanos_of_ticks;
+use kernel_hal::{HartId, Instant, MAX_HARTS, VirtAddr};
 use kernel_object::address_space::AddressSpace;
 use ksync::{Once, Rank, SpinLock, WaitQueue};
 use linux_abi::process::WaitStatus;
@@ -292,7 +294,7 @@ impl Thread {
 
     /// Nanoseconds in user mode.
     pub fn user_nanos(&self) -> u64 {
-        kernel_hal::time::nanos_of_ticks(self.user_ticks.load(Ordering::Relaxed))
+        nanos_of_ticks(self.user_ticks.load(Ordering::Relaxed))
     }
 
     /// Forgets what belonged to the program that was replaced.
@@ -380,6 +382,20 @@ impl Thread {
         })
         .await
     }
+}
+
+static USER_TICKS: [AtomicU64; MAX_HARTS] = [const { AtomicU64::new(0) }; MAX_HARTS];
+
+/// Counts time that this hart spent in user mode. Only the hart itself does, with interrupts masked.
+#[inline]
+pub fn count_user_ticks(ticks: u64) {
+    let counter = &USER_TICKS[HartId::current().index()];
+    counter.store(counter.load(Ordering::Relaxed).wrapping_add(ticks), Ordering::Relaxed);
+}
+
+/// How long a hart has been in user mode.
+pub fn user_time(hart: HartId) -> Duration {
+    Duration::from_nanos(nanos_of_ticks(USER_TICKS[hart.index()].load(Ordering::Relaxed)))
 }
 
 /// The thread on whose behalf this code runs; `None` in the kernel's own tasks. Not for paths that have the thread at

@@ -18,7 +18,7 @@ use linux_object::obstacle::complete;
 use linux_object::process::{StartedThread, end_thread};
 use linux_object::program::Tenancy;
 use linux_object::signal::killed_by;
-use linux_object::thread::{Resources, Thread, Work};
+use linux_object::thread::{Resources, Thread, Work, count_user_ticks};
 use linux_object::user_buffer::UserMemory;
 
 use crate::call::{Call, Completion, Outcome, SlowCall, encode_error};
@@ -145,7 +145,9 @@ impl UserThread {
             self.resources.address_space.activate();
             let entered = time::ticks();
             let trap = self.context.run();
-            self.thread.add_user_ticks(time::ticks() - entered);
+            let ticks = time::ticks() - entered;
+            self.thread.add_user_ticks(ticks);
+            count_user_ticks(ticks);
             Left::Trap(trap)
         };
         interrupt::enable();
