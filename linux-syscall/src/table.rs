@@ -8,8 +8,8 @@ use crate::argument::{Argument, Bits, Fd, FromRegister, Mode, OpenArgument, Path
 use crate::call::{Call, IntoOutcome, Outcome, is_error};
 use crate::strace::Meaning;
 use crate::{
-    clone, control, counters, epoll, execute, file, futex, hardware, identity, limits, memory, mount, names,
-    poll, process, rseq, schedule, signal, system, time, usage, wait,
+    clone, control, counters, epoll, event, execute, file, futex, hardware, identity, limits, memory, mount,
+    names, poll, process, rseq, schedule, signal, socket, system, time, usage, wait,
 };
 use linux_abi::Errno;
 
@@ -102,6 +102,7 @@ macro_rules! syscall_table {
 
 syscall_table! {
     17 getcwd(buffer: UserAddress, size: usize) => file::getcwd, Full, "";
+    19 eventfd2(count: u32, flags: i32) => event::eventfd2, Full, "";
     20 epoll_create1(flags: i32) => epoll::epoll_create1, Full, "";
     21 epoll_ctl(epoll: Fd, operation: i32, fd: Fd, event: UserAddress) => epoll::epoll_ctl, Full, "";
     22 epoll_pwait(epoll: Fd, events: UserAddress, count: i32, timeout: i32, mask: UserAddress, set_size: usize) => epoll::epoll_pwait, Full, "";
@@ -133,11 +134,15 @@ syscall_table! {
     66 writev(fd: Fd, vectors: UserAddress, count: usize) => file::writev, Full, "";
     67 pread64(fd: Fd, buffer: UserAddress, count: usize, offset: i64) => file::pread64, Full, "";
     68 pwrite64(fd: Fd, buffer: UserAddress, count: usize, offset: i64) => file::pwrite64, Full, "";
-    73 ppoll(entries: UserAddress, count: usize, timeout: UserAddress, mask: UserAddress, set_size: usize) => poll::ppoll, Partial, "the time left is not written back";
+    72 pselect6(count: i32, reads: UserAddress, writes: UserAddress, exceptions: UserAddress, timeout: UserAddress, mask: UserAddress) => poll::pselect6, Full, "";
+    73 ppoll(entries: UserAddress, count: u32, timeout: UserAddress, mask: UserAddress, set_size: usize) => poll::ppoll, Full, "";
     78 readlinkat(directory: Fd, path: PathAddress, buffer: UserAddress, size: i32) => file::readlinkat, Full, "";
     79 newfstatat(directory: Fd, path: PathAddress, buffer: UserAddress, flags: u32) => file::newfstatat, Full, "";
     80 fstat(fd: Fd, buffer: UserAddress) => file::fstat, Full, "";
     81 sync() => mount::sync, Full, "";
+    85 timerfd_create(clock: i32, flags: i32) => event::timerfd_create, Full, "";
+    86 timerfd_settime(fd: Fd, flags: i32, new: UserAddress, old: UserAddress) => event::timerfd_settime, Full, "";
+    87 timerfd_gettime(fd: Fd, result: UserAddress) => event::timerfd_gettime, Full, "";
     90 capget(header: UserAddress, data: UserAddress) => identity::capget, Full, "";
     91 capset(header: UserAddress, data: UserAddress) => identity::capset, Full, "";
     92 personality(wanted: u32) => control::personality, Partial, "PER_LINUX without flags";
@@ -150,6 +155,7 @@ syscall_table! {
     99 set_robust_list(head: UserAddress, size: usize) => futex::set_robust_list, Full, "";
     100 get_robust_list(thread: i32, head: UserAddress, size: UserAddress) => futex::get_robust_list, Full, "";
     101 nanosleep(request: UserAddress, rest: UserAddress) => time::nanosleep, Full, "";
+    112 clock_settime(clock: i32, time: UserAddress) => time::clock_settime, Full, "";
     113 clock_gettime(clock: i32, result: UserAddress) => time::clock_gettime, Partial, "no alarm clocks, no clocks of devices";
     114 clock_getres(clock: i32, result: UserAddress) => time::clock_getres, Partial, "as clock_gettime";
     115 clock_nanosleep(clock: i32, flags: i32, request: UserAddress, rest: UserAddress) => time::clock_nanosleep, Partial, "not on CPU-time clocks";
@@ -212,6 +218,17 @@ syscall_table! {
     177 getegid() => identity::getegid, Full, "";
     178 gettid() => process::gettid, Full, "";
     179 sysinfo(result: UserAddress) => system::sysinfo, Partial, "load averages are zero";
+    198 socket(family: i32, kind: i32, protocol: i32) => socket::socket, Partial, "no family has single sockets; local ones come in pairs";
+    199 socketpair(family: i32, kind: i32, protocol: i32, result: UserAddress) => socket::socketpair, Full, "";
+    204 getsockname(fd: Fd, address: UserAddress, len: UserAddress) => socket::getsockname, Full, "";
+    205 getpeername(fd: Fd, address: UserAddress, len: UserAddress) => socket::getpeername, Full, "";
+    206 sendto(fd: Fd, bytes: UserAddress, len: usize, flags: u32, address: UserAddress, address_len: u32) => socket::sendto, Partial, "no addresses";
+    207 recvfrom(fd: Fd, bytes: UserAddress, len: usize, flags: u32, address: UserAddress, address_len: UserAddress) => socket::recvfrom, Full, "";
+    208 setsockopt(fd: Fd, level: i32, option: i32, value: UserAddress, len: i32) => socket::setsockopt, Partial, "SNDBUF, RCVBUF and PASSCRED";
+    209 getsockopt(fd: Fd, level: i32, option: i32, value: UserAddress, len: UserAddress) => socket::getsockopt, Partial, "no time limits, no linger";
+    210 shutdown(fd: Fd, how: i32) => socket::shutdown, Full, "";
+    211 sendmsg(fd: Fd, message: UserAddress, flags: u32) => socket::sendmsg, Partial, "no addresses";
+    212 recvmsg(fd: Fd, message: UserAddress, flags: u32) => socket::recvmsg, Full, "";
     214 brk(end: UserAddress) => memory::brk, Full, "";
     215 munmap(address: UserAddress, len: usize) => memory::munmap, Full, "";
     220 clone(flags: Bits, stack: UserAddress, parent_id: UserAddress, thread_pointer: usize, child_id: UserAddress) => clone::clone, Partial, "no namespaces, no pidfd";
