@@ -105,7 +105,7 @@ pub(crate) async fn push_after(
             Obstacle::Error(errno) => return Err(errno),
             Obstacle::Wait(future) => future.await?,
             // Memory is waited for by a future, never on a queue.
-            Obstacle::NotReady(_) => return Err(Errno::EFAULT),
+            Obstacle::NotReady(_) | Obstacle::NotReadyFor(..) => return Err(Errno::EFAULT),
         }
         match try_push(user, signal, info, action) {
             Ok(()) => return Ok(()),
