@@ -44,7 +44,7 @@ use support::say;
 
 /// How long a test may take. Benchmarks have no limit: when time is counted in instructions it jumps to the next timer
 /// while the machine waits for a disk, and there must be none.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(100);
 const HART_START_LIMIT: Duration = Duration::from_secs(10);
 
 type Body = fn() -> Pin<Box<dyn Future<Output = ()> + Send>>;
