@@ -200,6 +200,7 @@ syscall_table! {
     163 getrlimit(resource: u32, result: UserAddress) => limits::getrlimit, Full, "";
     164 setrlimit(resource: u32, limit: UserAddress) => limits::setrlimit, Partial, "as prlimit64";
     165 getrusage(who: i32, result: UserAddress) => usage::getrusage, Partial, "major faults and block operations are zero";
+    162 setdomainname(name: UserAddress, len: i32) => system::setdomainname, Full, "";
     166 umask(mask: Mode) => file::umask, Full, "";
     167 prctl(option: i32, second: usize, third: usize, fourth: usize, fifth: usize) => control::prctl, Partial, "the common options; no seccomp, no memory layout";
     168 getcpu(hart: UserAddress, node: UserAddress) => schedule::getcpu, Full, "";
@@ -211,7 +212,7 @@ syscall_table! {
     176 getgid() => identity::getgid, Full, "";
     177 getegid() => identity::getegid, Full, "";
     178 gettid() => process::gettid, Full, "";
-    179 sysinfo(result: UserAddress) => system::sysinfo, Partial, "load averages are zero";
+    179 sysinfo(result: UserAddress) => system::sysinfo, Full, "";
     214 brk(end: UserAddress) => memory::brk, Full, "";
     215 munmap(address: UserAddress, len: usize) => memory::munmap, Full, "";
     220 clone(flags: Bits, stack: UserAddress, parent_id: UserAddress, thread_pointer: usize, child_id: UserAddress) => clone::clone, Partial, "no namespaces, no pidfd";
