@@ -19,6 +19,7 @@ pub mod hardware;
 pub mod kernel_messages;
 pub mod load;
 pub mod machine;
+pub mod memory;
 pub mod namespace;
 pub mod obstacle;
 pub mod poll;
