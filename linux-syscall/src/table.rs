@@ -197,6 +197,7 @@ syscall_table! {
     159 setgroups(size: i32, list: UserAddress) => identity::setgroups, Full, "";
     160 uname(result: UserAddress) => system::uname, Full, "";
     161 sethostname(name: UserAddress, len: i32) => system::sethostname, Full, "";
+    162 setdomainname(name: UserAddress, len: i32) => system::setdomainname, Full, "";
     163 getrlimit(resource: u32, result: UserAddress) => limits::getrlimit, Full, "";
     164 setrlimit(resource: u32, limit: UserAddress) => limits::setrlimit, Partial, "as prlimit64";
     165 getrusage(who: i32, result: UserAddress) => usage::getrusage, Partial, "major faults and block operations are zero";
@@ -211,7 +212,7 @@ syscall_table! {
     176 getgid() => identity::getgid, Full, "";
     177 getegid() => identity::getegid, Full, "";
     178 gettid() => process::gettid, Full, "";
-    179 sysinfo(result: UserAddress) => system::sysinfo, Partial, "load averages are zero";
+    179 sysinfo(result: UserAddress) => system::sysinfo, Full, "";
     214 brk(end: UserAddress) => memory::brk, Full, "";
     215 munmap(address: UserAddress, len: usize) => memory::munmap, Full, "";
     216 mremap(address: UserAddress, old_len: usize, new_len: usize, flags: u32, new_address: UserAddress) => memory::mremap, Full, "";
