@@ -7,6 +7,7 @@ mod anonymous;
 mod companion;
 mod directory;
 mod generated;
+mod memory_devices;
 mod null;
 mod page_ring;
 mod pipe;
@@ -39,6 +40,7 @@ use crate::user_buffer::UserBuffer;
 
 pub use anonymous::{AnonymousNode, anonymous_number};
 pub use companion::Companion;
+pub use memory_devices::{FullDevice, RandomDevice};
 pub use null::{NullDevice, ZeroDevice};
 pub use page_ring::{PageRing, Slot, SlotKind};
 pub use pipe::{PIPE_MAX_SIZE, Pipe, PipeEnd, PipeEnds, pipe};
