@@ -283,8 +283,10 @@ CASE(a_signal_interrupts)
     REQUIRE(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
     sigaction(SIGUSR1, &action, NULL);
     if (fork() == 0) {
-        usleep(100000);
-        kill(parent, SIGUSR1);
+        /* Again and again: the first may come before the call. */
+        do
+            usleep(50000);
+        while (kill(parent, SIGUSR1) == 0);
         _exit(0);
     }
     CHECK_FAILS(recv(ends[0], &byte, 1, 0), EINTR);
