@@ -44,6 +44,9 @@ pub trait FileSystem: Any + Send + Sync {
         Attempt::ready(())
     }
 
+    /// Forgets what nobody uses and what can be brought again from where it is stored.
+    fn drop_caches(&self) {}
+
     /// Options as /proc/mounts shows them, after the mount's own: empty, or beginning with a comma.
     fn show_options(&self, _output: &mut dyn std::fmt::Write) -> std::fmt::Result {
         Ok(())
