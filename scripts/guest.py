@@ -11,6 +11,7 @@ import argparse
 import concurrent.futures
 import lzma
 import pathlib
+import shutil
 import stat
 import subprocess
 
@@ -18,27 +19,38 @@ import mkinitramfs
 from environment import CACHE, PROJECT, TARGET, Failure, is_stale, main
 
 COMPILER = "riscv64-linux-gnu-gcc"
-FLAGS = ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-static", "-pthread",
+FLAGS = ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-pthread",
          # Tests hand the kernel bad pointers and pass over results on purpose.
          "-Wno-nonnull", "-Wno-stringop-overflow", "-Wno-stringop-overread", "-Wno-unused-result"]
+STATIC = ["-static"]
+DYNAMIC = ["-pie"]
 SOURCES = PROJECT / "rootfs" / "tests"
 PROGRAMS = TARGET / "guest"
+HELPERS = PROGRAMS / "helpers"
+CROSS_LIBRARIES = pathlib.Path("/usr/riscv64-linux-gnu/lib")
+LIBRARIES = TARGET / "guest-libraries"
 LINUX_MODULES = ["virtio_mmio", "virtio_blk", "virtio_net", "virtio-rng", "ext4"]
 
 
 def compile_programs():
-    """Compiles rootfs/tests/*.c to target/guest/, those that changed; removes what has no source."""
-    PROGRAMS.mkdir(parents=True, exist_ok=True)
-    sources = sorted(SOURCES.glob("*.c"))
+    """Compiles what changed of rootfs/tests, and removes what has no source any more.
+
+    *.c become target/guest/NAME; the programs that they start, helpers/*.c, become target/guest/helpers/NAME and,
+    linked to the C library at run time, NAME-dynamic beside it."""
+    HELPERS.mkdir(parents=True, exist_ok=True)
     headers = list(SOURCES.glob("*.h"))
-    for program in PROGRAMS.iterdir():
-        if not (SOURCES / f"{program.name}.c").exists():
+    products = {PROGRAMS / source.stem: (source, STATIC) for source in sorted(SOURCES.glob("*.c"))}
+    for source in sorted(SOURCES.glob("helpers/*.c")):
+        products[HELPERS / source.stem] = source, STATIC
+        products[HELPERS / f"{source.stem}-dynamic"] = source, DYNAMIC
+    for program in [*PROGRAMS.iterdir(), *HELPERS.iterdir()]:
+        if program.is_file() and program not in products:
             program.unlink()
 
-    def compile_one(source):
-        program = PROGRAMS / source.stem
+    def compile_one(product):
+        program, (source, linking) = product
         if is_stale(program, source, *headers):
-            outcome = subprocess.run([COMPILER, *FLAGS, "-o", str(program), str(source)],
+            outcome = subprocess.run([COMPILER, *FLAGS, *linking, "-o", str(program), str(source)],
                                      capture_output=True, text=True, check=False)
             if outcome.returncode != 0:
                 program.unlink(missing_ok=True)
@@ -46,9 +58,14 @@ def compile_programs():
         return ""
 
     with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
-        errors = "".join(pool.map(compile_one, sources))
+        errors = "".join(pool.map(compile_one, products.items()))
     if errors:
         raise Failure(f"guest programs do not compile:\n{errors}")
+    LIBRARIES.mkdir(exist_ok=True)
+    for name in ("ld-linux-riscv64-lp64d.so.1", "libc.so.6"):
+        copy, original = LIBRARIES / name, CROSS_LIBRARIES / name
+        if is_stale(copy, original):
+            shutil.copyfile(original, copy)
 
 
 def initramfs():

@@ -1,5 +1,9 @@
 //! Scheduling classes, and what the run queues make of them.
 
+use std::time::Duration;
+
+use crate::slice::ROUND_ROBIN_NANOS;
+
 /// How a task shares the harts with others. Real-time tasks go before fair ones, fair ones before idle ones, always.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
@@ -19,6 +23,9 @@ pub enum Class {
 impl Class {
     /// What a task is unless it asks for something else.
     pub const NORMAL: Self = Self::Fair { nice: 0 };
+
+    /// How long a round-robin task runs while another of its priority is ready.
+    pub const ROUND_ROBIN_INTERVAL: Duration = Duration::from_nanos(ROUND_ROBIN_NANOS);
 
     /// Whether the class is a real-time one.
     pub const fn is_realtime(self) -> bool {

@@ -431,8 +431,9 @@ impl Executor {
             // Kernel code on this very hart is preempted at the end of an interrupt; if we are in none, send one.
             return !is_here || (urgency.is_realtime() && hart.interrupt_depth.load(Relaxed) == 0);
         }
-        // The running task has got a competitor: it is to be looked at when its slice is over.
-        if hart.is_contested_at(running) {
+        // The running task has got a competitor: it is to be looked at when its slice is over. An alarm that is armed for
+        // a real-time task may be for the throttle alone, and too late for a turn.
+        if hart.is_contested_at(running) && !(running.is_realtime() && urgency == running) {
             return false;
         }
         if is_here {

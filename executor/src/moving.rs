@@ -6,6 +6,7 @@ use kernel_hal::{HartId, HartMask, MAX_HARTS};
 
 use crate::class::{Class, Policy, Urgency};
 use crate::executor::{Cause, Executor, effective_urgency};
+use crate::slice::SLICE_NANOS;
 use crate::task::{Place, TaskRecord};
 use crate::trace_ring::EventKind;
 
@@ -84,12 +85,18 @@ impl Executor {
                 // What was true of the slice of a task of the other class is not true of this one.
                 hart.set_contested_at(Urgency::NONE);
                 let must_leave = queue.top() > running || !record.affinity().contains(home);
-                drop(queue);
                 if must_leave {
                     hart.need_resched.store(true, Relaxed);
-                    if home != HartId::current() {
-                        self.interrupt(home);
-                    }
+                }
+                let is_remote = home != HartId::current();
+                let has_others = queue.len() != 0;
+                if has_others && !is_remote {
+                    // Interrupts are masked by the lock.
+                    hart.look_no_later_than(hart.clock().as_nanos() + SLICE_NANOS);
+                }
+                drop(queue);
+                if is_remote && (must_leave || has_others) {
+                    self.interrupt(home);
                 }
             }
             return;

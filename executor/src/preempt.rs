@@ -60,11 +60,15 @@ impl Executor {
     pub(crate) fn on_reschedule(&self) {
         let hart = self.here();
         self.trace(EventKind::Reschedule, 0, [0, 0]);
-        if !hart.current.load(Relaxed).is_null() {
-            self.look_at_running_task(hart, Instant::now());
-            self.come_back_if_held_off(hart);
-            hart.rearm();
+        if hart.current.load(Relaxed).is_null() {
+            // Between two tasks. If the next one has been chosen already, whoever sent this found a competitor of it, and
+            // it must look at its beginning, see `begin_poll`; if not, it sees everybody in the queue when it is chosen.
+            hart.need_resched.store(true, Relaxed);
+            return;
         }
+        self.look_at_running_task(hart, Instant::now());
+        self.come_back_if_held_off(hart);
+        hart.rearm();
     }
 
     /// To be called at the end of an interrupt: what it interrupted may be pinned to its hart, for a moment only.

@@ -115,6 +115,8 @@ impl Executor {
 
     #[inline]
     pub(crate) fn begin_poll(&self, record: &TaskRecord, waker: &Waker) -> &Hart {
+        #[cfg(not(target_os = "none"))]
+        crate::simulator::before_poll();
         let hart = self.here();
         hart.current.store(ptr::from_ref(record).cast_mut(), Relaxed);
         hart.current_waker.store(ptr::from_ref(waker).cast_mut(), Relaxed);

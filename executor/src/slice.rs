@@ -123,7 +123,9 @@ impl Executor {
         let queue = hart.lock_queue();
         // SAFETY: the running task of this hart; it cannot end while we interrupt it.
         let Some(record) = (unsafe { hart.current.load(Relaxed).as_ref() }) else {
-            // A task was chosen whose poll has not begun: it looks again itself, see `begin_poll`.
+            // This hart is between two tasks. The next one is chosen without an alarm to rely on, so it gets one of its
+            // own if there are others; or it has been chosen already, and looks itself, see `begin_poll`.
+            hart.set_contested_at(Urgency::NONE);
             hart.need_resched.store(true, Relaxed);
             return;
         };

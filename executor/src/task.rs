@@ -7,13 +7,15 @@
 use std::fmt;
 use std::pin::Pin;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release,
+};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use async_task::{Builder, FallibleTask, Runnable, ScheduleInfo, WithInfo};
 use intrusive_collections::RBTreeLink;
-use kernel_hal::{HartId, HartMask, MAX_HARTS};
+use kernel_hal::{HartId, HartMask, Instant, MAX_HARTS};
 
 use crate::class::{Class, Policy};
 use crate::executor::{Executor, ExecutorRef};
@@ -152,7 +154,11 @@ pub struct TaskRecord {
     polls: AtomicU64,
     requeues: AtomicU64,
     repeated_polls: AtomicU64,
+    /// The most that [`TaskRecord::cpu_time`] said. Anyone.
+    cpu_nanos_shown: AtomicU64,
     id: u32,
+    /// Whatever the task's maker wants to find with it.
+    tag: AtomicU32,
     name: [AtomicU64; 2],
     pub(crate) registry_link: RegistryLink,
     pub(crate) executor: ExecutorRef,
@@ -182,7 +188,9 @@ impl TaskRecord {
             polls: AtomicU64::new(0),
             requeues: AtomicU64::new(0),
             repeated_polls: AtomicU64::new(0),
+            cpu_nanos_shown: AtomicU64::new(0),
             id,
+            tag: AtomicU32::new(0),
             name: [AtomicU64::new(0), AtomicU64::new(0)],
             registry_link: RegistryLink::new(),
             executor,
@@ -194,6 +202,17 @@ impl TaskRecord {
     /// The task's number: never reused while the machine is up, until four billion tasks have been.
     pub fn id(&self) -> u32 {
         self.id
+    }
+
+    /// The number that [`Self::set_tag`] left: 0 at first.
+    #[inline]
+    pub fn tag(&self) -> u32 {
+        self.tag.load(Relaxed)
+    }
+
+    /// Leaves a number with the task, by which its maker knows what it belongs to.
+    pub fn set_tag(&self, tag: u32) {
+        self.tag.store(tag, Relaxed);
     }
 
     /// The task's name.
@@ -255,6 +274,19 @@ impl TaskRecord {
         }
     }
 
+    /// The time that the task has used up to now, its present poll included: what a CPU clock of the task shows. Exact for
+    /// the task that asks; for one that runs on another hart it may be a moment old. It never goes back.
+    pub fn cpu_time(&self) -> Duration {
+        let settled = self.run_nanos.load(Acquire);
+        let hart = self.executor.hart(self.hart());
+        // In this order: the end of a poll moves the clock first and counts the time after.
+        let began = hart.clock.load(Acquire);
+        let runs = std::ptr::eq(hart.current.load(Acquire), self);
+        let now = if runs { settled + Instant::now().as_nanos().saturating_sub(began) } else { settled };
+        let most = if self.run_nanos.load(Relaxed) == settled { now } else { settled };
+        Duration::from_nanos(self.cpu_nanos_shown.fetch_max(most, Relaxed).max(most))
+    }
+
     /// Whether the task is ready, runs, or ran last on this hart.
     #[inline]
     pub(crate) fn is_at(&self, hart_index: u8) -> bool {
@@ -307,7 +339,8 @@ impl TaskRecord {
 
     #[inline]
     pub(crate) fn add_run_time(&self, nanos: u64) {
-        add(&self.run_nanos, nanos);
+        // After the clock of the hart was moved on, for `cpu_time` on another hart.
+        self.run_nanos.store(self.run_nanos.load(Relaxed).wrapping_add(nanos), Release);
     }
 
     /// The right to run, out of the queue.

@@ -176,3 +176,29 @@ fn accounting_counts_polls_wakes_switches_and_time() {
     assert_eq!(accounting.run_time, 6 * MILLISECOND);
     assert_eq!(reference.record().name().as_str(), "counted");
 }
+
+/// What a CPU clock shows: the poll that goes on counts, time that others run does not, and nothing is lost or doubled.
+#[test]
+fn a_cpu_clock_counts_the_present_poll() {
+    let mut simulator = Simulator::new(1, 0);
+    let task = spawn(TaskOptions::new("clocked"), async {
+        let this = executor::current_task().unwrap();
+        let clock = || this.record().cpu_time();
+        assert_eq!(clock(), Duration::ZERO);
+        consume(3 * MILLISECOND);
+        assert_eq!(clock(), 3 * MILLISECOND);
+        consume(MILLISECOND);
+        executor::sleep(7 * MILLISECOND).await;
+        assert_eq!(clock(), 4 * MILLISECOND);
+        consume(MILLISECOND);
+        executor::yield_now().await;
+        assert_eq!(clock(), 5 * MILLISECOND);
+    });
+    let reference = task.task().clone();
+    simulator.interrupt_at(Instant::now() + 2 * MILLISECOND, {
+        let reference = reference.clone();
+        move || assert_eq!(reference.record().cpu_time(), 2 * MILLISECOND, "seen from an interrupt")
+    });
+    assert_eq!(simulator.block_on(task.join()), Ok(Some(())));
+    assert_eq!(reference.record().cpu_time(), 5 * MILLISECOND);
+}

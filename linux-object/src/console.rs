@@ -7,15 +7,18 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::sync::Arc;
+use core::fmt;
 use core::time::Duration;
 
 use executor::TaskOptions;
 use kernel_hal::Instant;
 use ksync::{Once, Rank, SpinLock, WaitQueue};
 use linux_abi::Errno;
+use linux_abi::file::OpenFlags;
 use linux_abi::poll::PollEvents;
 use linux_abi::signal::SignalSet;
 use linux_abi::signal_info::SignalInfo;
+use linux_abi::stat::{DeviceNumber, FileType};
 use linux_abi::terminal::{
     FIONREAD, TCFLSH, TCGETS, TCIFLUSH, TCIOFLUSH, TCOFLUSH, TCSETS, TCSETSF, TCSETSW, TIOCGPGRP, TIOCGSID,
     TIOCGWINSZ, TIOCSCTTY, TIOCSPGRP, TIOCSWINSZ, Termios, Termios2, Winsize,
@@ -116,6 +119,19 @@ pub fn open() -> Result<Arc<dyn File>, Errno> {
 /// What the console's device is called, without `/dev/`.
 pub fn name() -> Option<&'static str> {
     CONSOLE.get().map(|console| console.name.as_str())
+}
+
+/// The device number of the console.
+pub fn number() -> Option<DeviceNumber> {
+    const SERIAL: DeviceNumber = DeviceNumber::new(4, 64);
+    const VIRTIO: DeviceNumber = DeviceNumber::new(229, 0);
+    name().map(|name| if name == "hvc0" { VIRTIO } else { SERIAL })
+}
+
+/// The foreground group, if the console is the controlling terminal of this session.
+pub fn foreground_group(session: i32) -> Option<i32> {
+    let state = CONSOLE.get()?.state.lock();
+    (session != 0 && state.session == session).then_some(state.foreground_group)
 }
 
 /// Waits until everything that programs wrote to the console has been sent.
@@ -362,6 +378,18 @@ impl File for Console {
             }
         }
         Ok(buffer.done())
+    }
+
+    fn kind(&self) -> FileType {
+        FileType::CharacterDevice
+    }
+
+    fn describe(&self, output: &mut dyn fmt::Write) -> fmt::Result {
+        output.write_str("/dev/console")
+    }
+
+    fn reopen(self: Arc<Self>, _flags: OpenFlags) -> Result<Arc<dyn File>, Errno> {
+        Ok(self)
     }
 
     fn ready(&self) -> PollEvents {

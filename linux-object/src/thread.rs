@@ -4,16 +4,18 @@ use alloc::sync::Arc;
 use core::future::poll_fn;
 use core::pin::pin;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
-use core::task::{Poll, Waker};
+use core::task::Poll;
 
 use bitflags::bitflags;
+use executor::TaskRef;
 use kernel_object::address_space::AddressSpace;
 use ksync::{Once, Rank, SpinLock, WaitQueue};
 use linux_abi::process::WaitStatus;
 
 use crate::file::FileTable;
 use crate::namespace::PathContext;
-use crate::process::Process;
+use crate::process::{Process, find_thread};
+use crate::program::ProgramImage;
 use crate::signal::{SignalActions, ThreadSignals};
 
 bitflags! {
@@ -38,6 +40,8 @@ pub struct Resources {
     pub paths: Arc<PathContext>,
     /// What each signal does.
     pub signal_actions: Arc<SignalActions>,
+    /// Which program is in the memory.
+    pub image: Arc<ProgramImage>,
 }
 
 /// A thread, as others see it.
@@ -45,7 +49,7 @@ pub struct Thread {
     id: i32,
     process: Arc<Process>,
     work: AtomicU32,
-    waker: Once<Waker>,
+    task: Once<TaskRef>,
     resources: SpinLock<Resources>,
     signals: SpinLock<ThreadSignals>,
     clear_child_id: AtomicUsize,
@@ -65,7 +69,7 @@ impl Thread {
             id,
             process,
             work: AtomicU32::new(0),
-            waker: Once::new(),
+            task: Once::new(),
             resources: SpinLock::new(Rank::PROCESS, resources),
             signals: SpinLock::new(Rank::FILE, signals),
             clear_child_id: AtomicUsize::new(0),
@@ -95,8 +99,8 @@ impl Thread {
     /// Adds work and ends an interruptible wait.
     pub fn add_work(&self, work: Work) {
         self.work.fetch_or(work.bits(), Ordering::AcqRel);
-        if let Some(waker) = self.waker.get() {
-            waker.wake_by_ref();
+        if let Some(task) = self.task.get() {
+            task.wake();
         }
     }
 
@@ -105,9 +109,15 @@ impl Thread {
         self.work.fetch_and(!work.bits(), Ordering::AcqRel);
     }
 
-    /// Notes how the thread can be woken; its future does so once, at its start.
-    pub fn set_waker(&self, waker: &Waker) {
-        self.waker.call_once(|| waker.clone());
+    /// Notes which task the thread is; its future does so once, at its start. From then on [`current_thread`] finds it.
+    pub fn set_task(&self, task: TaskRef) {
+        task.record().set_tag(self.id as u32);
+        self.task.call_once(|| task);
+    }
+
+    /// The task that the thread is, once it has begun to run.
+    pub fn task(&self) -> Option<&TaskRef> {
+        self.task.get()
     }
 
     /// Its memory, files and the rest, for others than itself.
@@ -188,6 +198,13 @@ impl Thread {
         })
         .await
     }
+}
+
+/// The thread on whose behalf this code runs; `None` in the kernel's own tasks. Not for paths that have the thread at
+/// hand: this looks its number up.
+pub fn current_thread() -> Option<Arc<Thread>> {
+    let id = executor::current_task()?.record().tag();
+    if id == 0 { None } else { find_thread(id as i32) }
 }
 
 /// An interruptible wait ended because there is work for the thread.

@@ -1,7 +1,7 @@
 //! Syscalls on the address space.
 
 use kernel_hal::PAGE_SIZE;
-use kernel_object::address_space::{MapBacking, MapRequest, Placement, Protection};
+use kernel_object::address_space::{MapBacking, MapRequest, Origin, Placement, Protection};
 use linux_abi::Errno;
 use linux_abi::file::{O_ACCMODE, O_RDWR, O_WRONLY};
 use linux_abi::memory::{
@@ -47,6 +47,7 @@ pub fn mmap(
     }
     let protection = protection(bits)?;
     let mut maximum = Protection::all();
+    let mut origin: Option<Origin> = None;
     let backing = if flags.contains(MapFlags::ANONYMOUS) {
         MapBacking::Anonymous
     } else {
@@ -58,6 +59,7 @@ pub fn mmap(
         if shared && access != O_RDWR {
             maximum.remove(Protection::WRITE);
         }
+        origin = file.place().map(|place| place.clone() as Origin);
         match file.inode().map(|inode| inode.contents()) {
             Some(Contents::Pages(object)) => MapBacking::Object { object, offset: offset as u64 },
             _ => return Err(Errno::ENODEV),
@@ -75,6 +77,7 @@ pub fn mmap(
         maximum,
         shared,
         backing,
+        origin,
         grows_down: flags.contains(MapFlags::GROWSDOWN),
         ..MapRequest::anonymous(len, protection)
     };

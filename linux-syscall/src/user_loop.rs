@@ -4,8 +4,6 @@
 //! kernel stack; its registers are in it.
 
 use alloc::sync::Arc;
-use core::future::poll_fn;
-use core::task::Poll;
 
 use executor::TaskOptions;
 use kernel_hal::{PageFault, TrapCause, UserContext, VirtAddr, interrupt};
@@ -110,11 +108,7 @@ pub(crate) struct InterruptedCall {
 
 impl UserThread {
     async fn begin(&mut self, set_child_id: usize) {
-        poll_fn(|context| {
-            self.thread.set_waker(context.waker());
-            Poll::Ready(())
-        })
-        .await;
+        self.thread.set_task(executor::current_task().expect("a thread's future is a task's"));
         if set_child_id != 0 {
             let memory = UserMemory::new(self.resources.address_space.clone());
             let id = self.thread.id();

@@ -133,6 +133,12 @@ pub trait INode: Any + Send + Sync {
         Attempt::failed(Errno::EINVAL)
     }
 
+    /// What a symbolic link leads to by itself, whatever its path says: an object that the layer above knows. `None` for
+    /// links that are paths. So /proc leads to what a process has open although its name is gone, or it never had one.
+    fn jump(&self) -> Option<Result<Arc<dyn Any + Send + Sync>, Errno>> {
+        None
+    }
+
     /// The inode behind a name.
     fn lookup<'a>(&'a self, _name: &'a [u8]) -> Attempt<'a, Arc<dyn INode>> {
         Attempt::failed(Errno::ENOTDIR)

@@ -113,6 +113,26 @@ fn output_goes_out_by_interrupt_and_the_interrupt_falls_silent() {
     assert!(!chip.overrun && chip.enabled == 1);
 }
 
+/// A byte comes in while the last ones are on their way out: whoever waits for those still hears of their end.
+#[test]
+fn input_does_not_hide_the_end_of_output() {
+    let registers = Registers::default();
+    let uart = Ns16550::new(&registers, None);
+    let port: &dyn SerialPort = &uart;
+    assert_eq!(port.try_write(b"0123456789"), 10);
+    let (wakes, waker) = Wakes::new();
+    let mut drain = pin!(port.drain());
+    assert!(poll_with(drain.as_mut(), &waker).is_pending());
+    registers.0.lock().unwrap().input.push_back(b'x');
+    uart.handle_interrupt();
+    assert!(poll_with(drain.as_mut(), &waker).is_pending());
+    let before = wakes.count();
+    run(&registers, &uart);
+    assert!(wakes.count() > before, "nobody was told");
+    ready(drain);
+    assert_eq!(registers.0.lock().unwrap().enabled, 1);
+}
+
 #[test]
 fn input_wakes_the_reader() {
     let registers = Registers::default();

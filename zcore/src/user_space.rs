@@ -123,6 +123,7 @@ async fn run_first_program() -> Result<(), Failure> {
         files: Arc::new(FileTable::default()),
         paths: Arc::new(PathContext::new(root)),
         signal_actions: Arc::default(),
+        image: Arc::default(),
     };
     open_console(&resources);
     let thread = first_process(resources.clone()).map_err(|_| Failure::NoMemory)?;

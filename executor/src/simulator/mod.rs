@@ -16,7 +16,7 @@ mod machine;
 mod random;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -43,6 +43,8 @@ struct World {
     time: VirtualTime,
     devices: BTreeMap<(Instant, u64), DeviceInterrupt>,
     next_device_event: u64,
+    /// What [`interfere`] asked for.
+    interferences: VecDeque<DeviceInterrupt>,
 }
 
 thread_local! {
@@ -74,7 +76,12 @@ impl Simulator {
         WORLD.with_borrow_mut(|world| {
             assert!(world.is_none(), "a simulation runs on this thread already");
             let time = VirtualTime::start_at(start);
-            *world = Some(World { time, devices: BTreeMap::new(), next_device_event: 0 });
+            *world = Some(World {
+                time,
+                devices: BTreeMap::new(),
+                next_device_event: 0,
+                interferences: VecDeque::new(),
+            });
         });
         let executor = OwnExecutor::install(online);
         for hart in online.iter() {
@@ -292,6 +299,31 @@ fn take_device_interrupt(executor: ExecutorRef) {
         }
         interrupt::enable();
     }
+}
+
+/// Runs `handler` as an interrupt on another hart (if there is one) at the worst of moments for this machine: when some hart
+/// has chosen its next task and has not begun to poll it. An interrupt that the handler sends to that hart is taken at once.
+pub fn interfere(handler: impl FnOnce() + 'static) {
+    with_world(|world| world.interferences.push_back(Box::new(handler)));
+}
+
+/// This hart has chosen a task, and is about to poll it.
+pub(crate) fn before_poll() {
+    let waiting = |world: &mut Option<World>| world.as_mut()?.interferences.pop_front();
+    let Some(handler) = WORLD.with_borrow_mut(waiting) else { return };
+    let executor = ExecutorRef::current();
+    let here = HartId::current();
+    let other = executor.online().without(here).lowest().unwrap_or(here);
+    become_hart(other);
+    interrupt::disable();
+    crate::in_interrupt(handler);
+    interrupt::enable();
+    if other != here {
+        // An interrupt wakes a hart.
+        executor.interrupt(other);
+        become_hart(here);
+    }
+    take_interrupts(executor);
 }
 
 /// The running task takes this long. Interrupts that fall due meanwhile are taken at their time, unless masked.

@@ -47,6 +47,12 @@ impl AddressSpace {
         inner.break_end = start;
     }
 
+    /// Where the heap is that [`Self::set_break`] changes.
+    pub fn break_range(&self) -> Range<VirtAddr> {
+        let inner = self.inner.lock();
+        inner.break_start..inner.break_end
+    }
+
     /// Moves the end of the heap, if that is possible; returns where it is then.
     pub fn set_break(&self, wanted: VirtAddr) -> VirtAddr {
         let mut gather = Gather::new();

@@ -3,6 +3,7 @@
 //! A [`File`] is the object behind a descriptor: it answers attempts and says when its readiness changes. An [`OpenFile`]
 //! is one opening of it: access mode, status flags, position. A [`FileTable`] gives openings their numbers.
 
+mod anonymous;
 mod directory;
 mod generated;
 mod null;
@@ -13,6 +14,7 @@ mod table;
 pub mod open;
 
 use alloc::sync::Arc;
+use core::fmt;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use linux_abi::Errno;
@@ -26,6 +28,7 @@ use crate::obstacle::{Attempt, Obstacle, Waitable};
 use crate::thread::Thread;
 use crate::user_buffer::UserBuffer;
 
+pub use anonymous::{AnonymousNode, anonymous_number};
 pub use null::{NullDevice, ZeroDevice};
 pub use pipe::{PipeEnds, pipe};
 pub(crate) use regular::errno_of;
@@ -79,6 +82,26 @@ pub trait File: Waitable {
     /// Where appended bytes go and where the end is, of a seekable file.
     fn end(&self) -> Result<u64, Errno> {
         Ok(0)
+    }
+
+    /// What it is, as `stat` tells it of an opening without a path.
+    fn kind(&self) -> FileType {
+        FileType::Regular
+    }
+
+    /// What `/proc/PID/fd` shows in place of a path for an opening that has none: `pipe:[7]`, `anon_inode:[eventfd]`.
+    fn describe(&self, output: &mut dyn fmt::Write) -> fmt::Result {
+        output.write_str("anon_inode:[file]")
+    }
+
+    /// What `/proc/PID/fdinfo` shows beside position and flags: whole lines.
+    fn describe_state(&self, _output: &mut dyn fmt::Write) -> fmt::Result {
+        Ok(())
+    }
+
+    /// What opening it once more through `/proc/PID/fd` opens, if it has no path by which to open it.
+    fn reopen(self: Arc<Self>, _flags: OpenFlags) -> Result<Arc<dyn File>, Errno> {
+        Err(Errno::ENXIO)
     }
 
     /// `ioctl`.

@@ -12,7 +12,7 @@ use rcore_fs::{AttributeChanges, Contents, Creation, INode, NewNode};
 use super::directory::Directory;
 use super::generated::GeneratedOpening;
 use super::regular::RegularFile;
-use super::{File, OpenFile};
+use super::{AnonymousNode, File, OpenFile};
 use crate::credentials::{Credentials, Permission};
 use crate::namespace::{LastComponent, PathContext, Place, walk, walk_to_parent};
 
@@ -105,6 +105,9 @@ async fn open_existing(
     flags: OpenFlags,
 ) -> Result<Arc<OpenFile>, Errno> {
     let inode = place.inode();
+    if let Some(node) = inode.downcast_ref::<AnonymousNode>() {
+        return Ok(OpenFile::new(node.reopen(flags)?, None, flags));
+    }
     let writes = flags.bits() & O_ACCMODE != O_RDONLY;
     match inode.file_type() {
         FileType::SymbolicLink => return Err(Errno::ELOOP),
@@ -132,7 +135,10 @@ async fn object(inode: &Arc<dyn INode>) -> Result<Arc<dyn File>, Errno> {
         (FileType::Directory, _) => Ok(Arc::new(Directory)),
         (FileType::CharacterDevice, _) => character_device(inode.metadata().await?.device),
         (_, Contents::Pages(pages)) => Ok(Arc::new(RegularFile::new(inode.clone(), pages))),
-        (_, Contents::Generated(file)) => Ok(Arc::new(GeneratedOpening::new(file))),
+        (_, Contents::Generated(file)) => {
+            file.check_open()?;
+            Ok(Arc::new(GeneratedOpening::new(file)))
+        }
         (_, Contents::None) => Err(Errno::ENXIO),
     }
 }

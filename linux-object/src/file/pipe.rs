@@ -2,14 +2,17 @@
 
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
+use core::fmt;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use ksync::{Rank, SpinLock, WaitQueue};
 use linux_abi::Errno;
+use linux_abi::file::{O_ACCMODE, O_RDONLY, O_WRONLY, OpenFlags};
 use linux_abi::limits::PIPE_BUF;
 use linux_abi::poll::PollEvents;
+use linux_abi::stat::FileType;
 
-use super::File;
+use super::{File, anonymous_number};
 use crate::obstacle::{Attempt, Obstacle, Waitable};
 use crate::user_buffer::UserBuffer;
 
@@ -24,6 +27,7 @@ struct Pipe {
     readers: AtomicUsize,
     writers: AtomicUsize,
     changed: WaitQueue,
+    number: u64,
 }
 
 struct Contents {
@@ -55,6 +59,7 @@ pub fn pipe() -> Result<PipeEnds, Errno> {
         readers: AtomicUsize::new(1),
         writers: AtomicUsize::new(1),
         changed: WaitQueue::new("pipe"),
+        number: anonymous_number(),
     });
     Ok(PipeEnds { reader: Arc::new(ReadEnd(pipe.clone())), writer: Arc::new(WriteEnd(pipe)) })
 }
@@ -70,6 +75,21 @@ impl Pipe {
 
     fn not_ready(self: &Arc<Self>) -> Obstacle {
         Obstacle::NotReady(self.clone())
+    }
+
+    /// A further end.
+    fn reopen(self: &Arc<Self>, flags: OpenFlags) -> Result<Arc<dyn File>, Errno> {
+        match flags.bits() & O_ACCMODE {
+            O_RDONLY => {
+                self.readers.fetch_add(1, Ordering::AcqRel);
+                Ok(Arc::new(ReadEnd(self.clone())))
+            }
+            O_WRONLY => {
+                self.writers.fetch_add(1, Ordering::AcqRel);
+                Ok(Arc::new(WriteEnd(self.clone())))
+            }
+            _ => Err(Errno::EINVAL),
+        }
     }
 
     /// Ends a copy and tells everybody who waits.
@@ -136,6 +156,18 @@ impl File for ReadEnd {
         events.set(PollEvents::HUP, !self.0.has_writers());
         events
     }
+
+    fn kind(&self) -> FileType {
+        FileType::Fifo
+    }
+
+    fn describe(&self, output: &mut dyn fmt::Write) -> fmt::Result {
+        write!(output, "pipe:[{}]", self.0.number)
+    }
+
+    fn reopen(self: Arc<Self>, flags: OpenFlags) -> Result<Arc<dyn File>, Errno> {
+        self.0.reopen(flags)
+    }
 }
 
 impl File for WriteEnd {
@@ -178,6 +210,18 @@ impl File for WriteEnd {
         events.set(PollEvents::OUT | PollEvents::WRNORM, has_room);
         events.set(PollEvents::ERR, !self.0.has_readers());
         events
+    }
+
+    fn kind(&self) -> FileType {
+        FileType::Fifo
+    }
+
+    fn describe(&self, output: &mut dyn fmt::Write) -> fmt::Result {
+        write!(output, "pipe:[{}]", self.0.number)
+    }
+
+    fn reopen(self: Arc<Self>, flags: OpenFlags) -> Result<Arc<dyn File>, Errno> {
+        self.0.reopen(flags)
     }
 }
 

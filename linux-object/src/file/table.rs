@@ -75,6 +75,18 @@ impl FileTable {
         Ok(entry.file)
     }
 
+    /// The lowest number in use that is not below `from`, and its opening.
+    pub fn next(&self, from: usize) -> Option<(i32, Arc<OpenFile>)> {
+        let entries = self.0.lock();
+        let mut rest = entries.iter().enumerate().skip(from);
+        rest.find_map(|(number, entry)| Some((number as i32, entry.as_ref()?.file.clone())))
+    }
+
+    /// How many numbers there is room for without growing.
+    pub fn size(&self) -> usize {
+        self.0.lock().capacity()
+    }
+
     /// Whether the number is given up by `exec`.
     pub fn is_close_on_exec(&self, number: i32) -> Result<bool, Errno> {
         let entries = self.0.lock();

@@ -27,6 +27,11 @@ impl Mount {
         Arc::new(Self { id, file_system, root, attached_at })
     }
 
+    /// A mount that no path leads to.
+    pub(crate) fn detached(file_system: Arc<dyn FileSystem>) -> Arc<Self> {
+        Self::new(file_system, None)
+    }
+
     /// A number of its own, also the device number of its filesystem.
     pub fn id(&self) -> usize {
         self.id

@@ -26,6 +26,11 @@ impl Place {
         Arc::new(Self { inode: mount.root(), mount, name: Box::default(), above: None })
     }
 
+    /// An inode that no path leads to.
+    pub(crate) fn of_inode(mount: Arc<Mount>, inode: Arc<dyn INode>) -> Arc<Self> {
+        Arc::new(Self { inode, mount, name: Box::default(), above: None })
+    }
+
     /// What `name` in `self` turned out to be.
     pub fn child(self: &Arc<Self>, name: &[u8], inode: Arc<dyn INode>) -> Arc<Self> {
         Arc::new(Self { inode, mount: self.mount.clone(), name: name.into(), above: Some(self.clone()) })

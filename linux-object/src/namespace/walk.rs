@@ -149,7 +149,11 @@ impl<'a> Walker<'a> {
             let inode = self.at.inode().lookup(&name).await?;
             match inode.file_type() {
                 FileType::SymbolicLink if !is_last || follow_last || must_be_directory => {
-                    self.follow(&inode).await?;
+                    let jumped = self.follow(&inode).await?;
+                    // Behind a jump no component is left that would meet the trailing slash.
+                    if jumped && must_be_directory {
+                        self.check_directory()?;
+                    }
                 }
                 FileType::Directory => self.at = enter(self.at.child(&name, inode)),
                 _ if !is_last || must_be_directory => return Err(Errno::ENOTDIR),
@@ -159,9 +163,13 @@ impl<'a> Walker<'a> {
         Ok(Arrival::Place(self.at))
     }
 
-    /// Goes on with what a symbolic link says.
-    async fn follow(&mut self, link: &Arc<dyn rcore_fs::INode>) -> Result<(), Errno> {
+    /// Goes on with what a symbolic link says, or at the object that it leads to: then `true`.
+    async fn follow(&mut self, link: &Arc<dyn rcore_fs::INode>) -> Result<bool, Errno> {
         self.links_left = self.links_left.checked_sub(1).ok_or(Errno::ELOOP)?;
+        if let Some(object) = link.jump() {
+            self.at = object?.downcast::<Place>().map_err(|_| Errno::EACCES)?;
+            return Ok(true);
+        }
         let target = link.read_link().await?;
         if target.is_empty() {
             return Err(Errno::ENOENT);
@@ -170,13 +178,15 @@ impl<'a> Walker<'a> {
             self.at = self.root.clone();
         }
         self.remaining.pieces.push((target.to_vec(), 0));
-        Ok(())
+        Ok(false)
+    }
+
+    fn check_directory(&self) -> Result<(), Errno> {
+        if self.at.inode().file_type() == FileType::Directory { Ok(()) } else { Err(Errno::ENOTDIR) }
     }
 
     async fn check_search(&self) -> Result<(), Errno> {
-        if self.at.inode().file_type() != FileType::Directory {
-            return Err(Errno::ENOTDIR);
-        }
+        self.check_directory()?;
         if self.credentials.is_privileged() {
             return Ok(());
         }

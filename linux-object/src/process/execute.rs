@@ -76,6 +76,7 @@ pub async fn execute(
             files,
             paths: resources.paths.clone(),
             signal_actions: Arc::new(resources.signal_actions.for_new_program()),
+            image: Arc::new(loaded.image),
         };
         thread.set_resources(resources.clone());
         thread.release_memory();

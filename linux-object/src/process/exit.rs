@@ -30,6 +30,7 @@ pub fn end_thread(thread: &Arc<Thread>) {
         return;
     }
     let status = family.ending.unwrap_or(status);
+    *process.last_name.lock() = thread.name();
     process.fate.store(status.encode(), Ordering::Release);
     let orphans = core::mem::take(&mut family.children);
     let parent = family.parent.upgrade();

@@ -73,6 +73,7 @@ fn share_or_copy(parent: &Resources, flags: CloneFlags) -> Result<Resources, Err
         } else {
             Arc::new(parent.signal_actions.duplicate())
         },
+        image: parent.image.clone(),
     })
 }
 
@@ -120,7 +121,7 @@ pub fn clone(
             if let Some(status) = family.ending {
                 thread.request_exit(status);
             }
-            family.threads.push(thread.clone());
+            family.add_thread(thread.clone());
         }
         table.insert_thread(&thread);
         if !shares_process {

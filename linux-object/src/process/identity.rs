@@ -56,6 +56,11 @@ impl IdentityTable {
         self.processes.get(&id)
     }
 
+    /// The process with the lowest number that is not below `from`.
+    pub(super) fn process_from(&self, from: i32) -> Option<&Arc<Process>> {
+        self.processes.range(from..).next().map(|(_, process)| process)
+    }
+
     pub(super) fn processes(&self) -> impl Iterator<Item = &Arc<Process>> {
         self.processes.values()
     }

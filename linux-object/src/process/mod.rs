@@ -18,12 +18,13 @@ use core::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
 use kernel_hal::Instant;
 use ksync::{Rank, SpinLock, WaitQueue};
+use linux_abi::Errno;
 use linux_abi::process::WaitStatus;
 use linux_abi::signal::Signal;
 
 use crate::credentials::Credentials;
 use crate::signal::PendingSignals;
-use crate::thread::Thread;
+use crate::thread::{NAME_BYTES, Thread};
 use identity::IdentityTable;
 use stop::StopState;
 
@@ -50,6 +51,11 @@ pub struct Process {
     stop_state: StopState,
     pending_signals: SpinLock<PendingSignals>,
     started: Instant,
+    last_name: SpinLock<[u8; NAME_BYTES]>,
+    /// How much more (or less) willingly it is ended when memory runs out: -1000 to 1000.
+    oom_adjustment: AtomicI32,
+    /// The least that it may set without privilege.
+    least_oom_adjustment: AtomicI32,
 }
 
 /// What `fate` holds before the end; no encoded status has these bits.
@@ -58,9 +64,17 @@ const ALIVE: u32 = u32::MAX;
 struct Family {
     parent: Weak<Process>,
     children: Vec<Arc<Process>>,
+    /// In ascending order of numbers.
     threads: Vec<Arc<Thread>>,
     /// How it was told to end: the first `exit_group` or fatal signal decides.
     ending: Option<WaitStatus>,
+}
+
+impl Family {
+    fn add_thread(&mut self, thread: Arc<Thread>) {
+        let index = self.threads.partition_point(|other| other.id() < thread.id());
+        self.threads.insert(index, thread);
+    }
 }
 
 impl Process {
@@ -86,6 +100,11 @@ impl Process {
             stop_state: StopState::default(),
             pending_signals: SpinLock::new(Rank::FILE, PendingSignals::default()),
             started: Instant::now(),
+            last_name: SpinLock::new(Rank::INODE, [0; NAME_BYTES]),
+            oom_adjustment: AtomicI32::new(parent.map_or(0, |parent| parent.oom_adjustment())),
+            least_oom_adjustment: AtomicI32::new(
+                parent.map_or(0, |parent| parent.least_oom_adjustment.load(Ordering::Relaxed)),
+            ),
         })
     }
 
@@ -142,6 +161,44 @@ impl Process {
         self.family.lock().threads.clone()
     }
 
+    /// The lowest number that one of its threads has and that is not below `from`.
+    pub fn next_thread(&self, from: i32) -> Option<i32> {
+        let family = self.family.lock();
+        let index = family.threads.partition_point(|thread| thread.id() < from);
+        family.threads.get(index).map(|thread| thread.id())
+    }
+
+    /// How many threads it has.
+    pub fn thread_count(&self) -> usize {
+        self.family.lock().threads.len()
+    }
+
+    /// What a zombie is called: as its last thread was.
+    pub fn last_name(&self) -> [u8; NAME_BYTES] {
+        *self.last_name.lock()
+    }
+
+    /// Which signal tells its parent of its end.
+    pub fn exit_signal(&self) -> Option<Signal> {
+        self.exit_signal
+    }
+
+    /// What `oom_score_adj` says: -1000, never end it for want of memory, to 1000.
+    pub fn oom_adjustment(&self) -> i32 {
+        self.oom_adjustment.load(Ordering::Relaxed)
+    }
+
+    /// Sets it; without privilege not below what a privileged process last set.
+    pub fn set_oom_adjustment(&self, adjustment: i32, is_privileged: bool) -> Result<(), Errno> {
+        if is_privileged {
+            self.least_oom_adjustment.store(adjustment, Ordering::Relaxed);
+        } else if adjustment < self.least_oom_adjustment.load(Ordering::Relaxed) {
+            return Err(Errno::EACCES);
+        }
+        self.oom_adjustment.store(adjustment, Ordering::Relaxed);
+        Ok(())
+    }
+
     /// How it was told to end, if it was.
     pub fn ending(&self) -> Option<WaitStatus> {
         self.family.lock().ending
@@ -178,6 +235,11 @@ pub fn find_process(id: i32) -> Option<Arc<Process>> {
 /// The thread with this number.
 pub fn find_thread(id: i32) -> Option<Arc<Thread>> {
     TABLE.lock().thread(id)
+}
+
+/// The process with the lowest number that is not below `from`, zombies included.
+pub fn next_process(from: i32) -> Option<Arc<Process>> {
+    TABLE.lock().process_from(from).cloned()
 }
 
 /// Every process that has a number, zombies included.

@@ -68,6 +68,11 @@ impl Process {
         }
     }
 
+    /// Whether it is stopped.
+    pub fn is_stopped(&self) -> bool {
+        self.stop_state.is_stopped.load(Ordering::Acquire)
+    }
+
     fn tell_parent(&self, status: WaitStatus) {
         self.stop_state.report.store(status.encode(), Ordering::Release);
         let Some(parent) = self.family.lock().parent.upgrade() else { return };

@@ -1,6 +1,7 @@
 //! Loading programs: from a file to an address space that is ready to run.
 
 mod elf;
+mod image;
 mod script;
 mod stack;
 mod tenancy;
@@ -27,6 +28,7 @@ use crate::random;
 use crate::user_buffer::UserMemory;
 use elf::{Program, Segment};
 
+pub use image::{ProgramImage, SpecialArea};
 pub use script::Interpreter;
 pub use tenancy::Tenancy;
 
@@ -38,10 +40,8 @@ pub struct LoadedProgram {
     pub entry: VirtAddr,
     /// Its stack pointer.
     pub stack_pointer: VirtAddr,
-    /// Where its arguments lie.
-    pub arguments: Range<usize>,
-    /// Where its environment lies.
-    pub environment: Range<usize>,
+    /// What is remembered of it.
+    pub image: ProgramImage,
     /// Where a signal handler returns to.
     pub signal_return: VirtAddr,
 }
@@ -116,15 +116,15 @@ pub async fn load(
     let space = AddressSpace::new(layout, Limits::USUAL).map_err(|_| Errno::ENOMEM)?;
     let base = if program.is_relocatable { RELOCATABLE_BASE + random_offset() } else { 0 };
     let base = base & !(program.alignment - 1);
-    map_program(&space, &program, &pages, base).await?;
+    map_program(&space, &program, &pages, &source.place, base).await?;
     let end = program.segments.last().map_or(base, |last| base + last.address + last.memory_size);
     space.set_break_start(VirtAddr::new(end.next_multiple_of(PAGE_SIZE) + random_offset()));
 
     let mut entry = base + program.entry;
     let mut interpreter_base = 0;
-    if let Some((loader, loader_pages)) = &interpreter {
+    if let Some((loader, loader_pages, loader_place)) = &interpreter {
         interpreter_base = place_interpreter(&space, loader)?;
-        map_program(&space, loader, loader_pages, interpreter_base).await?;
+        map_program(&space, loader, loader_pages, loader_place, interpreter_base).await?;
         entry = interpreter_base + loader.entry;
     }
     map_stack(&space, stack_top, program.executable_stack)?;
@@ -138,14 +138,28 @@ pub async fn load(
         random::bytes(),
         &auxiliary,
     )?;
+    let range_of = |is_wanted: fn(&Segment) -> bool| {
+        let mut wanted = program.segments.iter().filter(|segment| is_wanted(segment));
+        let bounds = |segment: &Segment| (base + segment.address, base + segment.address + segment.file_size);
+        let (start, end) = wanted.next().map_or((0, 0), bounds);
+        start..wanted.next_back().map_or(end, |last| bounds(last).1)
+    };
+    let image = ProgramImage {
+        executable: Some(source.place.clone()),
+        code: range_of(|segment| segment.executable),
+        data: range_of(|segment| segment.writable),
+        stack_start: initial.stack_pointer,
+        arguments: initial.arguments,
+        environment: initial.environment,
+        auxiliary: initial.auxiliary,
+    };
     let memory = UserMemory::new(space.clone());
     complete(|| memory.write_bytes(VirtAddr::new(initial.stack_pointer), &initial.bytes)).await?;
     Ok(LoadedProgram {
         address_space: space,
         entry: VirtAddr::new(entry),
         stack_pointer: VirtAddr::new(initial.stack_pointer),
-        arguments: initial.arguments,
-        environment: initial.environment,
+        image,
         signal_return: shared_object + vdso::RT_SIGRETURN_OFFSET,
     })
 }
@@ -164,14 +178,14 @@ async fn open_interpreter(
     pages: &Arc<PagedObject>,
     paths: &PathContext,
     credentials: &Credentials,
-) -> Result<(Program, Arc<PagedObject>), Errno> {
+) -> Result<(Program, Arc<PagedObject>, Arc<Place>), Errno> {
     let path = read_range(pages, path).await?;
     let path = path.strip_suffix(b"\0").ok_or(Errno::ENOEXEC)?;
     let place = walk(paths, credentials, None, path, true).await?;
     let pages = executable_pages(&place, credentials).await?;
     let start = read_start(&pages).await?;
     let program = parse(&start, &pages).await.map_err(|_| Errno::ELIBBAD)?;
-    Ok((program, pages))
+    Ok((program, pages, place))
 }
 
 /// Finds room for an interpreter, which may go anywhere.
@@ -187,10 +201,11 @@ async fn map_program(
     space: &Arc<AddressSpace>,
     program: &Program,
     pages: &Arc<PagedObject>,
+    place: &Arc<Place>,
     base: usize,
 ) -> Result<(), Errno> {
     for segment in &program.segments {
-        map_segment(space, segment, pages, base).await?;
+        map_segment(space, segment, pages, place, base).await?;
     }
     Ok(())
 }
@@ -199,6 +214,7 @@ async fn map_segment(
     space: &Arc<AddressSpace>,
     segment: &Segment,
     pages: &Arc<PagedObject>,
+    place: &Arc<Place>,
     base: usize,
 ) -> Result<(), Errno> {
     let mut protection = Protection::empty();
@@ -212,7 +228,10 @@ async fn map_segment(
     let mapped_file_end = file_end.next_multiple_of(PAGE_SIZE);
     if segment.file_size > 0 {
         let offset = segment.offset - lead as u64;
-        let request = MapRequest::object(pages.clone(), offset, segment.file_size + lead, protection, false);
+        let request = MapRequest {
+            origin: Some(place.clone()),
+            ..MapRequest::object(pages.clone(), offset, segment.file_size + lead, protection, false)
+        };
         space.map(request.at(VirtAddr::new(start - lead))).map_err(map_errno)?;
     }
     let zero_start = if segment.file_size > 0 { mapped_file_end } else { start - lead };
@@ -220,9 +239,10 @@ async fn map_segment(
         let request = MapRequest::anonymous(memory_end - zero_start, protection);
         space.map(request.at(VirtAddr::new(zero_start))).map_err(map_errno)?;
     }
-    // The rest of the last page from the file belongs to what must be zero. What cannot be stored to is left alone.
+    // The rest of the last page from the file is zero to its end, as on Linux: the C library's loader allocates from it.
+    // What cannot be stored to is left alone.
     if segment.writable && segment.file_size > 0 && memory_end > file_end {
-        let rest = mapped_file_end.min(memory_end) - file_end;
+        let rest = mapped_file_end - file_end;
         let mut buffer = UserMemory::new(space.clone()).simple_buffer(VirtAddr::new(file_end), rest);
         complete(|| buffer.fill_with_zeros()).await?;
     }

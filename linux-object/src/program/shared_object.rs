@@ -4,14 +4,14 @@ use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 
 use kernel_hal::{PAGE_SIZE, VirtAddr, time};
-use kernel_object::address_space::{AddressSpace, MapRequest, Protection};
+use kernel_object::address_space::{AddressSpace, MapRequest, Origin, Protection};
 use kernel_object::frame::OutOfMemory;
 use kernel_object::paged_object::{PagedObject, SharedPages};
 use ksync::{Once, Rank, SpinLock};
 use linux_abi::Errno;
 use vdso::{Clocks, DataPage, IMAGE, Rate, ReadWords, WriteWords};
 
-use super::map_errno;
+use super::{SpecialArea, map_errno};
 
 /// Linux's timer frequency, which coarse clocks show.
 const COARSE_RESOLUTION_NANOS: u64 = 4_000_000;
@@ -57,10 +57,12 @@ pub(super) fn map(space: &AddressSpace) -> Result<VirtAddr, Errno> {
     let whole = MapRequest::anonymous(PAGE_SIZE + code_len, Protection::empty());
     let start = space.map(whole).map_err(map_errno)?;
     let data = MapRequest::object(shared.object.clone(), 0, PAGE_SIZE, Protection::READ, true);
-    let data = MapRequest { maximum: Protection::READ, ..data };
+    let origin = |name| -> Option<Origin> { Some(Arc::new(SpecialArea(name))) };
+    let data = MapRequest { maximum: Protection::READ, origin: origin("[vvar]"), ..data };
     space.map(data.at(start)).map_err(map_errno)?;
     let rights = Protection::READ | Protection::EXECUTE;
     let code = MapRequest::object(shared.object.clone(), PAGE_SIZE as u64, code_len, rights, false);
+    let code = MapRequest { origin: origin("[vdso]"), ..code };
     space.map(code.at(start + PAGE_SIZE)).map_err(map_errno)?;
     Ok(start + PAGE_SIZE)
 }

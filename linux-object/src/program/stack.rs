@@ -15,6 +15,8 @@ pub struct InitialStack {
     pub arguments: core::ops::Range<usize>,
     /// Where the environment strings lie.
     pub environment: core::ops::Range<usize>,
+    /// The auxiliary vector, as it lies there.
+    pub auxiliary: Vec<u8>,
 }
 
 const ALIGNMENT: usize = 16;
@@ -49,6 +51,7 @@ pub fn layout(
     let environment_start = writer.next_string;
     writer.pointers_to(environment);
     let path_address = writer.next_string;
+    let auxiliary_start = writer.bytes.len();
     for &(tag, value) in auxiliary {
         writer.word(tag as usize);
         writer.word(value);
@@ -58,6 +61,7 @@ pub fn layout(
         writer.word(value);
     }
     let mut bytes = writer.bytes;
+    let auxiliary = bytes[auxiliary_start..].to_vec();
     bytes.resize(strings_start - stack_pointer, 0);
     bytes.extend_from_slice(&random);
     for string in arguments.iter().chain(environment).map(Vec::as_slice).chain([path]) {
@@ -70,6 +74,7 @@ pub fn layout(
         stack_pointer,
         arguments: arguments_start..environment_start,
         environment: environment_start..path_address,
+        auxiliary,
     })
 }
 
@@ -128,5 +133,7 @@ mod tests {
         assert_eq!(word(10), 31);
         assert_eq!(string_at(&stack, word(11)), b"/bin/sh");
         assert_eq!((word(12), word(13)), (0, 0));
+        let start = 6 * WORD;
+        assert_eq!(stack.auxiliary, stack.bytes[start..start + 8 * WORD]);
     }
 }

@@ -63,6 +63,7 @@ impl Machine {
             files: Arc::new(FileTable::default()),
             paths: Arc::new(PathContext::new(attach(root, None))),
             signal_actions: Arc::default(),
+            image: Arc::default(),
         };
         let machine = Self { simulator: Simulator::new(harts, seed), resources, next_program: 1 };
         reserve_first_number(&machine.resources);

@@ -45,6 +45,16 @@ impl ContentBuffer {
         self.bytes.is_empty()
     }
 
+    /// The buffer, if its content was made; otherwise why it was not.
+    pub fn conclude(self, outcome: Result<(), ContentError>) -> Result<Self, Errno> {
+        match outcome {
+            _ if self.exhausted => Err(Errno::ENOMEM),
+            Ok(()) => Ok(self),
+            Err(ContentError::Errno(errno)) => Err(errno),
+            Err(ContentError::Format) => Err(Errno::EIO),
+        }
+    }
+
     fn into_bytes(self) -> Result<Vec<u8>, Errno> {
         if self.exhausted { Err(Errno::ENOMEM) } else { Ok(self.bytes) }
     }
@@ -56,27 +66,54 @@ impl fmt::Write for ContentBuffer {
     }
 }
 
+/// Why a content could not be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ContentError {
+    /// For this reason.
+    Errno(Errno),
+    /// The buffer took no more: it knows why.
+    Format,
+}
+
+impl From<Errno> for ContentError {
+    fn from(errno: Errno) -> Self {
+        Self::Errno(errno)
+    }
+}
+
+impl From<fmt::Error> for ContentError {
+    fn from(_error: fmt::Error) -> Self {
+        Self::Format
+    }
+}
+
 /// What stands behind a generated file.
 pub trait GeneratedFile: Send + Sync {
+    /// Whether the file may be opened now, whatever its permission bits say.
+    fn check_open(&self) -> Result<(), Errno> {
+        Ok(())
+    }
+
     /// Writes the whole content, as it is now, into an empty buffer and gives it back.
     fn produce(&self, output: ContentBuffer) -> Attempt<'_, ContentBuffer>;
 
-    /// Takes what a program writes, in one piece: `input` is all of one write call. Returns how much of it was used.
-    fn consume<'a>(&'a self, _offset: u64, _input: &'a [u8]) -> Attempt<'a, usize> {
-        Attempt::failed(Errno::EINVAL)
+    /// Takes what a program writes, at once and in one piece: `input` is all of one write call, up to
+    /// [`LONGEST_INPUT`]. Returns how much of it was used.
+    fn consume(&self, _offset: u64, _input: &[u8]) -> Result<usize, Errno> {
+        Err(Errno::EINVAL)
     }
 }
+
+/// What a generated file takes at once.
+pub const LONGEST_INPUT: usize = 4096;
 
 /// A generated file whose content is text that a closure writes without waiting.
 pub struct TextFile<F>(pub F);
 
 impl<F: Fn(&mut ContentBuffer) -> fmt::Result + Send + Sync> GeneratedFile for TextFile<F> {
     fn produce(&self, mut output: ContentBuffer) -> Attempt<'_, ContentBuffer> {
-        match (self.0)(&mut output) {
-            Ok(()) => Attempt::ready(output),
-            Err(fmt::Error) if output.exhausted => Attempt::failed(Errno::ENOMEM),
-            Err(fmt::Error) => Attempt::failed(Errno::EIO),
-        }
+        let outcome = (self.0)(&mut output).map_err(ContentError::from);
+        output.conclude(outcome).into()
     }
 }
 
@@ -122,8 +159,8 @@ impl GeneratedReader {
     }
 
     /// Hands on what a program wrote. The next read generates anew.
-    pub async fn write(&self, offset: u64, input: &[u8]) -> Result<usize, Errno> {
-        let used = self.file.consume(offset, input).await?;
+    pub fn write(&self, offset: u64, input: &[u8]) -> Result<usize, Errno> {
+        let used = self.file.consume(offset, input)?;
         let old = self.snapshot.lock().take();
         drop(old);
         Ok(used)

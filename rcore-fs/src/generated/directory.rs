@@ -12,7 +12,7 @@ use linux_abi::stat::FileType;
 use super::node::Attributes;
 use crate::attempt::Attempt;
 use crate::directory_table::DirectoryTable;
-use crate::inode::{DirectoryEntry, DirectorySink, INode};
+use crate::inode::{Creation, DirectoryEntry, DirectorySink, INode};
 use crate::metadata::{AttributeChanges, Metadata, Touch};
 use crate::names::{check_length, check_new_name};
 
@@ -148,6 +148,10 @@ impl INode for DirectoryNode {
             Some(dynamic) => dynamic.lookup(name),
             None => Attempt::failed(Errno::ENOENT),
         }
+    }
+
+    fn create<'a>(&'a self, _name: &'a [u8], _creation: &'a Creation<'a>) -> Attempt<'a, Arc<dyn INode>> {
+        Attempt::failed(self.attributes.refusal)
     }
 
     fn iterate<'a>(&'a self, from: u64, sink: &'a mut dyn DirectorySink) -> Attempt<'a, ()> {

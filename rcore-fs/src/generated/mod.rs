@@ -15,7 +15,7 @@ mod node;
 #[cfg(test)]
 mod tests;
 
-pub use content::{ContentBuffer, GeneratedFile, GeneratedReader, TextFile};
+pub use content::{ContentBuffer, ContentError, GeneratedFile, GeneratedReader, LONGEST_INPUT, TextFile};
 pub use directory::{DirectoryNode, DynamicEntries, DynamicEntry};
 pub use file_system::GeneratedFileSystem;
 pub use node::{Attributes, FileNode, LinkNode, dynamic_inode_number};

@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
+use std::any::Any;
 
 use linux_abi::Errno;
 use linux_abi::stat::{DeviceNumber, FileType};
@@ -25,17 +26,24 @@ pub struct Attributes {
     pub time: Timespec,
     /// Its owner and group; root's if it is not said.
     pub owner: Option<OwnerSource>,
+    /// How a directory answers to whoever wants to create something in it.
+    pub refusal: Errno,
 }
 
 impl Attributes {
     /// Those of something that belongs to root.
     pub fn new(inode: u64, permissions: u32, time: Timespec) -> Self {
-        Self { inode, permissions, time, owner: None }
+        Self { inode, permissions, time, owner: None, refusal: Errno::EPERM }
     }
 
     /// Whose owner a callback tells: a process may change who it belongs to.
     pub fn owned_by(self, owner: impl Fn() -> (u32, u32) + Send + Sync + 'static) -> Self {
         Self { owner: Some(Box::new(owner)), ..self }
+    }
+
+    /// Of a directory that refuses to have something created in it with this error.
+    pub fn refusing(self, refusal: Errno) -> Self {
+        Self { refusal, ..self }
     }
 
     pub(super) fn metadata(&self, file_type: FileType, links: u32) -> Metadata {
@@ -112,10 +120,14 @@ impl INode for FileNode {
 /// Says where a link leads, at the moment when somebody asks.
 pub type TargetSource = Box<dyn Fn() -> Result<Arc<[u8]>, Errno> + Send + Sync>;
 
+/// Says which object a link leads to, at the moment when somebody asks.
+pub type JumpSource = Box<dyn Fn() -> Result<Arc<dyn Any + Send + Sync>, Errno> + Send + Sync>;
+
 /// A generated symbolic link.
 pub struct LinkNode {
     attributes: Attributes,
     target: TargetSource,
+    jump: Option<JumpSource>,
 }
 
 impl LinkNode {
@@ -124,7 +136,16 @@ impl LinkNode {
         attributes: Attributes,
         target: impl Fn() -> Result<Arc<[u8]>, Errno> + Send + Sync + 'static,
     ) -> Arc<Self> {
-        Arc::new(Self { attributes, target: Box::new(target) })
+        Arc::new(Self { attributes, target: Box::new(target), jump: None })
+    }
+
+    /// A link that leads to the object that `jump` returns; what `target` says is only shown.
+    pub fn to_object(
+        attributes: Attributes,
+        target: impl Fn() -> Result<Arc<[u8]>, Errno> + Send + Sync + 'static,
+        jump: impl Fn() -> Result<Arc<dyn Any + Send + Sync>, Errno> + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        Arc::new(Self { attributes, target: Box::new(target), jump: Some(Box::new(jump)) })
     }
 }
 
@@ -149,5 +170,9 @@ impl INode for LinkNode {
 
     fn read_link(&self) -> Attempt<'_, Arc<[u8]>> {
         (self.target)().into()
+    }
+
+    fn jump(&self) -> Option<Result<Arc<dyn Any + Send + Sync>, Errno>> {
+        self.jump.as_ref().map(|jump| jump())
     }
 }

@@ -176,7 +176,8 @@ impl<R: UartRegisters> Ns16550<R> {
     /// Fills the FIFO if it is empty, and asks for an interrupt if something is left. Returns how many bytes went out.
     fn fill_fifo(&self, sender: &mut Sender) -> usize {
         let mut count = 0;
-        if self.status() & STATUS_SENDER_EMPTY != 0 {
+        let is_empty = self.status() & STATUS_SENDER_EMPTY != 0;
+        if is_empty {
             while count < FIFO_BYTES
                 && let Some(byte) = sender.queue.pop_front()
             {
@@ -185,8 +186,9 @@ impl<R: UartRegisters> Ns16550<R> {
             }
             self.statistics.sent.fetch_add(count as u64, Ordering::Relaxed);
         }
-        // The interrupt also says that the last bytes are out, for those who wait for it.
-        let arm = count > 0 || !sender.queue.is_empty();
+        // The interrupt also says that the last bytes are out, for those who wait for it: until they are it stays armed,
+        // though a received byte may have brought us here in the meantime.
+        let arm = count > 0 || !sender.queue.is_empty() || sender.armed && !is_empty;
         if arm != sender.armed {
             sender.armed = arm;
             let enable = if arm { ENABLE_RECEIVED | ENABLE_SENDER_EMPTY } else { ENABLE_RECEIVED };

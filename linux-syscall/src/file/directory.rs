@@ -1,0 +1,123 @@
+//! Listing directories, and the directories that a process is in.
+
+use alloc::vec::Vec;
+use core::ops::ControlFlow;
+
+use linux_abi::Errno;
+use linux_abi::directory::DirectoryEntryWriter;
+use linux_abi::file::AtFlags;
+use linux_abi::limits::PATH_MAX;
+use linux_abi::stat::FileType;
+use linux_object::credentials::Permission;
+use linux_object::file::OpenFile;
+use linux_object::obstacle::complete;
+use rcore_fs::{DirectoryEntry, FIRST_ENTRY};
+
+use super::{Target, descriptor, place_at};
+use crate::argument::{Fd, Mode, PathAddress, UserAddress};
+use crate::call::{Call, Outcome, attempt, slow};
+
+/// `getdents64` collects at most this much in the kernel at once.
+const MOST_DIRECTORY_BYTES: usize = 32 << 10;
+
+pub fn getdents64(call: &mut Call<'_>, fd: Fd, buffer: UserAddress, count: u32) -> Result<Outcome, Errno> {
+    let file = descriptor(call, fd)?;
+    let memory = call.memory();
+    Ok(slow(async move {
+        let size = (count as usize).min(MOST_DIRECTORY_BYTES);
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(size).map_err(|_| Errno::ENOMEM)?;
+        bytes.resize(size, 0);
+        let (used, next) = list(&file, &mut bytes).await?;
+        complete(|| memory.write_bytes(buffer.get(), &bytes[..used])).await?;
+        // Only what has reached the program counts as listed.
+        file.set_list_position(next);
+        Ok(used)
+    }))
+}
+
+/// Fills `bytes` with records; returns how many bytes they have and where the listing goes on.
+async fn list(file: &OpenFile, bytes: &mut [u8]) -> Result<(usize, u64), Errno> {
+    let place = file.place().ok_or(Errno::ENOTDIR)?;
+    if place.inode().file_type() != FileType::Directory {
+        return Err(Errno::ENOTDIR);
+    }
+    let mut next = file.list_position();
+    let mut writer = DirectoryEntryWriter::new(bytes);
+    let mut is_full = false;
+    let dots: [(u64, &[u8], u64); 2] =
+        [(0, b".", place.inode().number()), (1, b"..", place.parent().inode().number())];
+    for (position, name, inode) in dots {
+        if next != position {
+            continue;
+        }
+        match writer.push(inode, position as i64 + 1, Some(FileType::Directory), name) {
+            Ok(()) => next = position + 1,
+            Err(_) => is_full = true,
+        }
+    }
+    if !is_full {
+        let mut sink = |entry: &DirectoryEntry<'_>| match writer.push(
+            entry.inode,
+            entry.next as i64,
+            Some(entry.file_type),
+            entry.name,
+        ) {
+            Ok(()) => {
+                next = entry.next;
+                ControlFlow::Continue(())
+            }
+            Err(_) => {
+                is_full = true;
+                ControlFlow::Break(())
+            }
+        };
+        place.inode().iterate(file.list_position().max(FIRST_ENTRY), &mut sink).await?;
+    }
+    match writer.used() {
+        0 if is_full => Err(Errno::EINVAL),
+        used => Ok((used, next)),
+    }
+}
+
+pub fn getcwd(call: &mut Call<'_>, buffer: UserAddress, size: usize) -> Result<Outcome, Errno> {
+    let paths = &call.resources.paths;
+    let mut path = paths.working_directory().path(&paths.root())?;
+    path.push(0);
+    if path.len() > size.min(PATH_MAX) {
+        return Err(Errno::ERANGE);
+    }
+    let memory = call.memory();
+    Ok(attempt(call, move || {
+        memory.write_bytes(buffer.get(), &path)?;
+        Ok(path.len())
+    }))
+}
+
+pub fn chdir(call: &mut Call<'_>, path: PathAddress) -> Result<Outcome, Errno> {
+    let (memory, resources, thread) = (call.memory(), call.resources.clone(), call.owned_thread());
+    Ok(slow(async move {
+        let target = Target { start: None, path };
+        let place = place_at(&memory, &resources.paths, &thread, target, AtFlags::empty()).await?;
+        if place.inode().file_type() != FileType::Directory {
+            return Err(Errno::ENOTDIR);
+        }
+        let metadata = place.inode().metadata().await?;
+        thread.process().credentials().check(&metadata, Permission::EXECUTE)?;
+        resources.paths.set_working_directory(place);
+        Ok(0)
+    }))
+}
+
+pub fn fchdir(call: &mut Call<'_>, fd: Fd) -> Result<usize, Errno> {
+    let place = descriptor(call, fd)?.place().cloned().ok_or(Errno::ENOTDIR)?;
+    if place.inode().file_type() != FileType::Directory {
+        return Err(Errno::ENOTDIR);
+    }
+    call.resources.paths.set_working_directory(place);
+    Ok(0)
+}
+
+pub fn umask(call: &mut Call<'_>, mask: Mode) -> usize {
+    call.resources.paths.set_creation_mask(mask.0) as usize
+}

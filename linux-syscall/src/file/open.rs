@@ -1,0 +1,106 @@
+//! Opening, closing, and what a descriptor alone is asked for.
+
+use linux_abi::Errno;
+use linux_abi::file::{F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD, F_GETFL, F_SETFD, F_SETFL, FD_CLOEXEC, OpenFlags};
+use linux_object::file::open::open;
+use linux_object::file::{OpenFile, PipeEnds, pipe};
+use linux_object::obstacle::complete;
+
+use super::{descriptor, start_of};
+use crate::argument::{Fd, Mode, OpenArgument, PathAddress, UserAddress};
+use crate::call::{Call, Outcome, attempt, slow};
+
+pub fn openat(
+    call: &mut Call<'_>,
+    directory: Fd,
+    path: PathAddress,
+    flags: OpenArgument,
+    mode: Mode,
+) -> Result<Outcome, Errno> {
+    let flags = flags.0;
+    if flags.intersects(OpenFlags::PATH) || flags.contains(OpenFlags::TMPFILE) {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    let start = start_of(call, directory)?;
+    let memory = call.memory();
+    let (resources, thread) = (call.resources.clone(), call.owned_thread());
+    Ok(slow(async move {
+        let path = complete(|| memory.read_path(UserAddress(path.0).get())).await?;
+        let credentials = thread.process().credentials();
+        let file = open(&resources.paths, &credentials, start, &path, flags, mode.0).await?;
+        let number = resources.files.insert(file, 0, flags.contains(OpenFlags::CLOEXEC))?;
+        Ok(number as usize)
+    }))
+}
+
+pub fn close(call: &mut Call<'_>, fd: Fd) -> Result<usize, Errno> {
+    call.resources.files.remove(fd.0).map(|_| 0)
+}
+
+pub fn pipe2(call: &mut Call<'_>, result: UserAddress, flags: OpenArgument) -> Result<Outcome, Errno> {
+    let flags = flags.0;
+    if !(OpenFlags::CLOEXEC | OpenFlags::NONBLOCK).contains(flags) {
+        return Err(Errno::EINVAL);
+    }
+    let PipeEnds { reader, writer } = pipe()?;
+    let status = flags & OpenFlags::NONBLOCK;
+    let files = call.resources.files.clone();
+    let close_on_exec = flags.contains(OpenFlags::CLOEXEC);
+    let read_end = files.insert(OpenFile::new(reader, None, status), 0, close_on_exec)?;
+    let opening = OpenFile::new(writer, None, OpenFlags::WRONLY | status);
+    let write_end = files.insert(opening, 0, close_on_exec).inspect_err(|_| drop(files.remove(read_end)))?;
+    let memory = call.memory();
+    Ok(slow(async move {
+        let outcome = complete(|| memory.write(result.get(), &[read_end, write_end])).await;
+        if outcome.is_err() {
+            // The program does not know the numbers.
+            drop((files.remove(read_end), files.remove(write_end)));
+        }
+        outcome.map(|()| 0)
+    }))
+}
+
+pub fn dup(call: &mut Call<'_>, fd: Fd) -> Result<usize, Errno> {
+    let file = descriptor(call, fd)?;
+    call.resources.files.insert(file, 0, false).map(|number| number as usize)
+}
+
+pub fn dup3(call: &mut Call<'_>, old: Fd, new: Fd, flags: OpenArgument) -> Result<usize, Errno> {
+    if old == new || !OpenFlags::CLOEXEC.contains(flags.0) {
+        return Err(Errno::EINVAL);
+    }
+    let file = descriptor(call, old)?;
+    let replaced = call.resources.files.replace(new.0, file, flags.0.contains(OpenFlags::CLOEXEC));
+    replaced.map(|_| new.0 as usize).map_err(|error| match error {
+        Errno::EMFILE => Errno::EBADF,
+        other => other,
+    })
+}
+
+pub fn fcntl(call: &mut Call<'_>, fd: Fd, command: i32, argument: usize) -> Result<usize, Errno> {
+    let files = &call.resources.files;
+    let file = descriptor(call, fd)?;
+    match command {
+        F_DUPFD | F_DUPFD_CLOEXEC => {
+            let close_on_exec = command == F_DUPFD_CLOEXEC;
+            let number = files.insert(file, argument, close_on_exec).map_err(|error| {
+                if argument >= linux_object::file::MOST_DESCRIPTORS { Errno::EINVAL } else { error }
+            })?;
+            Ok(number as usize)
+        }
+        F_GETFD => files.is_close_on_exec(fd.0).map(|set| if set { FD_CLOEXEC as usize } else { 0 }),
+        F_SETFD => files.set_close_on_exec(fd.0, argument & FD_CLOEXEC as usize != 0).map(|()| 0),
+        F_GETFL => Ok(file.flags() as usize),
+        F_SETFL => {
+            file.set_flags(OpenFlags::from_bits_retain(argument as u32));
+            Ok(0)
+        }
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+pub fn ioctl(call: &mut Call<'_>, fd: Fd, request: u32, argument: UserAddress) -> Result<Outcome, Errno> {
+    let file = descriptor(call, fd)?;
+    let (memory, thread) = (call.memory(), call.owned_thread());
+    Ok(attempt(call, move || file.file().try_control(request, argument.0, &memory, &thread)))
+}

@@ -1,0 +1,183 @@
+//! What is known about a file, and who may use it.
+
+use alloc::sync::Arc;
+
+use linux_abi::Errno;
+use linux_abi::file::AtFlags;
+use linux_abi::stat::{Stat, Statx, StatxMask, StatxTimestamp};
+use linux_abi::time::Timespec;
+use linux_object::credentials::Permission;
+use linux_object::file::OpenFile;
+use linux_object::namespace::Place;
+use linux_object::obstacle::complete;
+use rcore_fs::Metadata;
+
+use super::{Target, descriptor, place_at, start_of};
+use crate::argument::{Fd, PathAddress, UserAddress};
+use crate::call::{Call, Outcome, slow};
+
+fn stat_of(place: Option<&Arc<Place>>, metadata: &Metadata) -> Stat {
+    Stat {
+        st_dev: place.map_or(0, |place| place.mount().id() as u64),
+        st_ino: metadata.inode,
+        st_mode: metadata.mode(),
+        st_nlink: metadata.links,
+        st_uid: metadata.user,
+        st_gid: metadata.group,
+        st_rdev: metadata.device.encode().into(),
+        st_size: metadata.size as i64,
+        st_blksize: metadata.block_size as i32,
+        st_blocks: metadata.blocks as i64,
+        st_atime: metadata.accessed.tv_sec,
+        st_atime_nsec: metadata.accessed.tv_nsec as u64,
+        st_mtime: metadata.modified.tv_sec,
+        st_mtime_nsec: metadata.modified.tv_nsec as u64,
+        st_ctime: metadata.changed.tv_sec,
+        st_ctime_nsec: metadata.changed.tv_nsec as u64,
+        ..Stat::default()
+    }
+}
+
+const STAT_FLAGS: AtFlags = AtFlags::SYMLINK_NOFOLLOW
+    .union(AtFlags::NO_AUTOMOUNT)
+    .union(AtFlags::EMPTY_PATH)
+    .union(AtFlags::STATX_FORCE_SYNC)
+    .union(AtFlags::STATX_DONT_SYNC);
+
+pub fn newfstatat(
+    call: &mut Call<'_>,
+    directory: Fd,
+    path: PathAddress,
+    buffer: UserAddress,
+    flags: u32,
+) -> Result<Outcome, Errno> {
+    let flags = AtFlags::from_bits(flags).filter(|&flags| STAT_FLAGS.contains(flags)).ok_or(Errno::EINVAL)?;
+    let target = Target { start: start_of(call, directory)?, path };
+    let (memory, resources, thread) = (call.memory(), call.resources.clone(), call.owned_thread());
+    Ok(slow(async move {
+        let place = place_at(&memory, &resources.paths, &thread, target, flags).await?;
+        let metadata = place.inode().metadata().await?;
+        let stat = stat_of(Some(&place), &metadata);
+        complete(|| memory.write(buffer.get(), &stat)).await?;
+        Ok(0)
+    }))
+}
+
+pub fn fstat(call: &mut Call<'_>, fd: Fd, buffer: UserAddress) -> Result<Outcome, Errno> {
+    let file = descriptor(call, fd)?;
+    let memory = call.memory();
+    Ok(slow(async move {
+        let metadata = metadata_of(&file).await?;
+        let stat = stat_of(file.place(), &metadata);
+        complete(|| memory.write(buffer.get(), &stat)).await?;
+        Ok(0)
+    }))
+}
+
+async fn metadata_of(file: &OpenFile) -> Result<Metadata, Errno> {
+    file.inode().ok_or(Errno::EBADF)?.metadata().await
+}
+
+pub fn statx(
+    call: &mut Call<'_>,
+    directory: Fd,
+    path: PathAddress,
+    flags: u32,
+    mask: u32,
+    buffer: UserAddress,
+) -> Result<Outcome, Errno> {
+    let flags = AtFlags::from_bits(flags).filter(|&flags| STAT_FLAGS.contains(flags)).ok_or(Errno::EINVAL)?;
+    const RESERVED: u32 = 1 << 31;
+    if mask & RESERVED != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let target = Target { start: start_of(call, directory)?, path };
+    let (memory, resources, thread) = (call.memory(), call.resources.clone(), call.owned_thread());
+    Ok(slow(async move {
+        let place = place_at(&memory, &resources.paths, &thread, target, flags).await?;
+        let metadata = place.inode().metadata().await?;
+        let statx = statx_of(&place, &metadata);
+        complete(|| memory.write(buffer.get(), &statx)).await?;
+        Ok(0)
+    }))
+}
+
+fn statx_of(place: &Place, metadata: &Metadata) -> Statx {
+    let stamp = |time: Timespec| StatxTimestamp {
+        tv_sec: time.tv_sec,
+        tv_nsec: time.tv_nsec as u32,
+        ..StatxTimestamp::default()
+    };
+    Statx {
+        stx_mask: (StatxMask::BASIC_STATS | StatxMask::BTIME).bits(),
+        stx_blksize: metadata.block_size,
+        stx_nlink: metadata.links,
+        stx_uid: metadata.user,
+        stx_gid: metadata.group,
+        stx_mode: metadata.mode() as u16,
+        stx_ino: metadata.inode,
+        stx_size: metadata.size,
+        stx_blocks: metadata.blocks,
+        stx_atime: stamp(metadata.accessed),
+        stx_btime: stamp(metadata.created),
+        stx_ctime: stamp(metadata.changed),
+        stx_mtime: stamp(metadata.modified),
+        stx_rdev_major: metadata.device.major(),
+        stx_rdev_minor: metadata.device.minor(),
+        stx_dev_minor: place.mount().id() as u32,
+        ..Statx::default()
+    }
+}
+
+pub fn faccessat(call: &mut Call<'_>, directory: Fd, path: PathAddress, mode: u32) -> Result<Outcome, Errno> {
+    faccessat2(call, directory, path, mode, 0)
+}
+
+const AT_EACCESS: u32 = 0x200;
+
+pub fn faccessat2(
+    call: &mut Call<'_>,
+    directory: Fd,
+    path: PathAddress,
+    mode: u32,
+    flags: u32,
+) -> Result<Outcome, Errno> {
+    let effective = flags & AT_EACCESS != 0;
+    let flags = AtFlags::from_bits(flags & !AT_EACCESS).ok_or(Errno::EINVAL)?;
+    let wanted = Permission::from_bits(mode).ok_or(Errno::EINVAL)?;
+    if !(AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH).contains(flags) {
+        return Err(Errno::EINVAL);
+    }
+    let target = Target { start: start_of(call, directory)?, path };
+    let (memory, resources, thread) = (call.memory(), call.resources.clone(), call.owned_thread());
+    Ok(slow(async move {
+        let place = place_at(&memory, &resources.paths, &thread, target, flags).await?;
+        let mut credentials = (*thread.process().credentials()).clone();
+        if !effective {
+            credentials.file_user = credentials.real_user;
+            credentials.file_group = credentials.real_group;
+        }
+        credentials.check(&place.inode().metadata().await?, wanted)?;
+        Ok(0)
+    }))
+}
+
+pub fn readlinkat(
+    call: &mut Call<'_>,
+    directory: Fd,
+    path: PathAddress,
+    buffer: UserAddress,
+    size: i32,
+) -> Result<Outcome, Errno> {
+    let size = usize::try_from(size).ok().filter(|&size| size > 0).ok_or(Errno::EINVAL)?;
+    let target = Target { start: start_of(call, directory)?, path };
+    let (memory, resources, thread) = (call.memory(), call.resources.clone(), call.owned_thread());
+    Ok(slow(async move {
+        let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH;
+        let place = place_at(&memory, &resources.paths, &thread, target, flags).await?;
+        let link = place.inode().read_link().await?;
+        let len = link.len().min(size);
+        complete(|| memory.write_bytes(buffer.get(), &link[..len])).await?;
+        Ok(len)
+    }))
+}

@@ -1,0 +1,155 @@
+//! Reading and writing: by position or not, one piece of memory or many.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use linux_abi::Errno;
+use linux_abi::file::{Iovec, SEEK_CUR, SEEK_END, SEEK_SET};
+use linux_abi::signal::Signal;
+use linux_abi::signal_info::SignalInfo;
+use linux_object::file::{OpenFile, Position, Seek};
+use linux_object::obstacle::{Attempt, Obstacle};
+use linux_object::signal::send_to_thread;
+use linux_object::thread::Thread;
+use linux_object::user_buffer::{UserBuffer, UserMemory};
+
+use super::descriptor;
+use crate::argument::{Fd, UserAddress};
+use crate::call::{Call, Outcome, attempt};
+
+/// A single transfer moves at most this much, like Linux's.
+const MOST_BYTES: usize = 0x7fff_f000;
+const MOST_IOVECS: usize = 1024;
+
+#[derive(Clone, Copy)]
+enum Direction {
+    Read,
+    Write,
+}
+
+fn transfer(
+    call: &Call<'_>,
+    file: Arc<OpenFile>,
+    position: Position,
+    mut buffer: UserBuffer,
+    direction: Direction,
+) -> Outcome {
+    let thread = call.owned_thread();
+    attempt(call, move || match direction {
+        Direction::Read => file.try_read(position, &mut buffer),
+        Direction::Write => note_broken_pipe(&thread, file.try_write(position, &mut buffer)),
+    })
+}
+
+fn simple_transfer(
+    call: &mut Call<'_>,
+    fd: Fd,
+    address: UserAddress,
+    count: usize,
+    position: Result<Position, Errno>,
+    direction: Direction,
+) -> Result<Outcome, Errno> {
+    let file = descriptor(call, fd)?;
+    let buffer = call.memory().simple_buffer(address.get(), count.min(MOST_BYTES));
+    Ok(transfer(call, file, position?, buffer, direction))
+}
+
+fn vector_transfer(
+    call: &mut Call<'_>,
+    fd: Fd,
+    vectors: UserAddress,
+    count: usize,
+    position: Result<Position, Errno>,
+    direction: Direction,
+) -> Result<Outcome, Errno> {
+    let file = descriptor(call, fd)?;
+    let position = position?;
+    if count > MOST_IOVECS {
+        return Err(Errno::EINVAL);
+    }
+    let (memory, thread) = (call.memory(), call.owned_thread());
+    let mut buffer = None;
+    Ok(attempt(call, move || {
+        let buffer = match &mut buffer {
+            Some(buffer) => buffer,
+            empty => empty.insert(read_vectors(&memory, vectors, count)?),
+        };
+        match direction {
+            Direction::Read => file.try_read(position, buffer),
+            Direction::Write => note_broken_pipe(&thread, file.try_write(position, buffer)),
+        }
+    }))
+}
+
+/// Who writes to a pipe that nobody reads is told twice.
+fn note_broken_pipe(thread: &Arc<Thread>, outcome: Attempt) -> Attempt {
+    if let Err(Obstacle::Error(Errno::EPIPE)) = outcome {
+        let own = thread.process();
+        let info = SignalInfo::kill(Signal::SIGPIPE, own.id(), own.credentials().real_user);
+        send_to_thread(thread, Signal::SIGPIPE, info);
+    }
+    outcome
+}
+
+fn read_vectors(memory: &UserMemory, vectors: UserAddress, count: usize) -> Attempt<UserBuffer> {
+    let vectors: Vec<Iovec> = memory.read_array(vectors.get(), count)?;
+    let mut left = MOST_BYTES;
+    let mut pieces = Vec::new();
+    pieces.try_reserve_exact(count).map_err(|_| Errno::ENOMEM)?;
+    for vector in vectors {
+        let len = usize::try_from(vector.iov_len as i64).map_err(|_| Errno::EINVAL)?.min(left);
+        left -= len;
+        pieces.push((UserAddress(vector.iov_base as usize).get(), len));
+    }
+    Ok(memory.buffer(pieces))
+}
+
+fn at(offset: i64) -> Result<Position, Errno> {
+    u64::try_from(offset).map(Position::At).map_err(|_| Errno::EINVAL)
+}
+
+pub fn read(call: &mut Call<'_>, fd: Fd, buffer: UserAddress, count: usize) -> Result<Outcome, Errno> {
+    simple_transfer(call, fd, buffer, count, Ok(Position::Current), Direction::Read)
+}
+
+pub fn write(call: &mut Call<'_>, fd: Fd, buffer: UserAddress, count: usize) -> Result<Outcome, Errno> {
+    simple_transfer(call, fd, buffer, count, Ok(Position::Current), Direction::Write)
+}
+
+pub fn pread64(
+    call: &mut Call<'_>,
+    fd: Fd,
+    buffer: UserAddress,
+    count: usize,
+    offset: i64,
+) -> Result<Outcome, Errno> {
+    simple_transfer(call, fd, buffer, count, at(offset), Direction::Read)
+}
+
+pub fn pwrite64(
+    call: &mut Call<'_>,
+    fd: Fd,
+    buffer: UserAddress,
+    count: usize,
+    offset: i64,
+) -> Result<Outcome, Errno> {
+    simple_transfer(call, fd, buffer, count, at(offset), Direction::Write)
+}
+
+pub fn readv(call: &mut Call<'_>, fd: Fd, vectors: UserAddress, count: usize) -> Result<Outcome, Errno> {
+    vector_transfer(call, fd, vectors, count, Ok(Position::Current), Direction::Read)
+}
+
+pub fn writev(call: &mut Call<'_>, fd: Fd, vectors: UserAddress, count: usize) -> Result<Outcome, Errno> {
+    vector_transfer(call, fd, vectors, count, Ok(Position::Current), Direction::Write)
+}
+
+pub fn lseek(call: &mut Call<'_>, fd: Fd, offset: i64, whence: i32) -> Result<usize, Errno> {
+    let seek = match whence {
+        SEEK_SET => Seek::Start(offset),
+        SEEK_CUR => Seek::Current(offset),
+        SEEK_END => Seek::End(offset),
+        _ => return Err(Errno::EINVAL),
+    };
+    descriptor(call, fd)?.seek(seek).map(|position| position as usize)
+}
