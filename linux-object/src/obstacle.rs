@@ -23,7 +23,8 @@ pub enum Obstacle {
     Error(Errno),
     /// It can be attempted again when the queue of this object is woken.
     NotReady(Arc<dyn Waitable>),
-    /// It can be attempted again when this is done: a page comes from a device.
+    /// It can be attempted again when this is done: a page comes from a device. Signals do not interrupt it, so it ends
+    /// by itself.
     Wait(Slow<Result<(), Errno>>),
 }
 
@@ -59,7 +60,10 @@ pub async fn complete<T>(mut attempt: impl FnMut() -> Attempt<T> + Send) -> Resu
 }
 
 /// Attempts each time the object's queue is woken, until the outcome is something else than "not ready".
-async fn until_changed<T>(object: Arc<dyn Waitable>, attempt: &mut impl FnMut() -> Attempt<T>) -> Attempt<T> {
+pub async fn until_changed<T>(
+    object: Arc<dyn Waitable>,
+    attempt: &mut impl FnMut() -> Attempt<T>,
+) -> Attempt<T> {
     let queue = SharedQueue::new(object, |object| object.wait_queue());
     let mut waiter = pin!(Waiter::new(queue));
     poll_fn(|context| {

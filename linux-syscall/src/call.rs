@@ -6,7 +6,7 @@ use core::pin::Pin;
 
 use kernel_hal::UserContext;
 use linux_abi::Errno;
-use linux_object::obstacle::{Attempt, Obstacle, complete};
+use linux_object::obstacle::{Attempt, Obstacle, until_changed};
 use linux_object::process::execute::NewProgram;
 use linux_object::program::Tenancy;
 use linux_object::thread::{Interrupted, Resources, Thread};
@@ -106,7 +106,8 @@ impl From<Result<usize, Errno>> for Completion {
     }
 }
 
-/// Attempts; if it has to wait, goes on as a future that a signal interrupts.
+/// Attempts; if it has to wait, goes on as a future. A signal interrupts it while it waits for others to do something;
+/// what a device is doing for it is waited for to the end, as on Linux: a read from a disk is not cut short by a signal.
 pub fn attempt(call: &Call<'_>, mut operation: impl FnMut() -> Attempt + Send + 'static) -> Outcome {
     match operation() {
         Ok(value) => Outcome::Done(value),
@@ -114,14 +115,22 @@ pub fn attempt(call: &Call<'_>, mut operation: impl FnMut() -> Attempt + Send + 
         Err(obstacle) => {
             let thread = call.owned_thread();
             Outcome::Wait(Box::pin(async move {
-                let mut first = Some(obstacle);
-                let operation = move || match first.take() {
-                    Some(obstacle) => Err(obstacle),
-                    None => operation(),
-                };
-                match thread.interruptible(complete(operation)).await {
-                    Ok(result) => result.into(),
-                    Err(Interrupted) => Completion::Interrupted,
+                let mut outcome: Attempt = Err(obstacle);
+                loop {
+                    outcome = match outcome {
+                        Ok(value) => return Completion::Value(value),
+                        Err(Obstacle::Error(errno)) => return Completion::Error(errno),
+                        Err(Obstacle::Wait(future)) => match future.await {
+                            Ok(()) => operation(),
+                            Err(errno) => return Completion::Error(errno),
+                        },
+                        Err(Obstacle::NotReady(object)) => {
+                            match thread.interruptible(until_changed(object, &mut operation)).await {
+                                Ok(outcome) => outcome,
+                                Err(Interrupted) => return Completion::Interrupted,
+                            }
+                        }
+                    };
                 }
             }))
         }

@@ -12,12 +12,14 @@ use kernel_hal::PAGE_SIZE;
 use kernel_object::frame::PinnedFrame;
 use kernel_object::paged_object::{PagedObject, Pager, PagerError, PagerFuture};
 use ksync::{Rank, SpinLock};
+use linux_abi::stat::DeviceNumber;
 use zcore_drivers::block::{
     BlockDevice, BlockError, BlockInformation, MAX_SEGMENTS, Operation, SECTOR_BYTES, Segment, Segments,
 };
 
 /// A disk.
 pub struct Disk {
+    number: DeviceNumber,
     device: Arc<dyn BlockDevice>,
     pages: Arc<PagedObject>,
     /// The mounted filesystem: a second mount is another view of the first.
@@ -75,12 +77,17 @@ impl Gather {
 }
 
 impl Disk {
-    /// The disk behind a device.
-    pub fn new(device: Arc<dyn BlockDevice>) -> Arc<Self> {
+    /// The disk behind a device, which programs know by this number.
+    pub fn new(device: Arc<dyn BlockDevice>, number: DeviceNumber) -> Arc<Self> {
         let bytes = device.information().sectors.saturating_mul(SECTOR_BYTES as u64);
         let pager = Arc::new(DiskPager { device: device.clone(), bytes });
         let pages = PagedObject::cache(bytes, pager);
-        Arc::new(Self { device, pages, mounted: SpinLock::new(Rank::FILE_SYSTEM, None) })
+        Arc::new(Self { number, device, pages, mounted: SpinLock::new(Rank::FILE_SYSTEM, None) })
+    }
+
+    /// Its number.
+    pub fn number(&self) -> DeviceNumber {
+        self.number
     }
 
     /// The device.
@@ -203,7 +210,7 @@ mod tests {
         const BYTES: usize = 10 * PAGE_SIZE + 1536;
         let content: Vec<u8> = (0..BYTES).map(|at| (at / 100) as u8).collect();
         let device = MemoryDisk::new(content.clone());
-        let disk = Disk::new(device.clone());
+        let disk = Disk::new(device.clone(), DeviceNumber::new(254, 0));
         let mut bytes = alloc::vec![0; BYTES + 10];
         assert_eq!(block_on(disk.pages().read(0, &mut bytes)), Ok(BYTES));
         assert!(bytes[..BYTES] == content);
@@ -223,7 +230,7 @@ mod tests {
     fn pieces_become_few_requests_and_more_than_the_disk_takes_at_a_time() {
         use kernel_object::frame::{Frame, FrameKind, SharedFrame};
         let device = MemoryDisk::new((0..400 * 512).map(|at| (at / 512) as u8).collect());
-        let disk = Disk::new(device.clone());
+        let disk = Disk::new(device.clone(), DeviceNumber::new(254, 0));
         let frames: Vec<_> =
             (0..40).map(|_| SharedFrame::from(Frame::allocate(FrameKind::Object).unwrap()).pin()).collect();
         let mut pieces = disk.gather();

@@ -4,6 +4,7 @@ use alloc::sync::Arc;
 use std::any::Any;
 
 use bitflags::bitflags;
+use linux_abi::stat::DeviceNumber;
 use linux_abi::statfs::Statfs;
 
 use crate::attempt::Attempt;
@@ -32,6 +33,11 @@ pub trait FileSystem: Any + Send + Sync {
 
     /// What there is to know about it.
     fn flags(&self) -> FileSystemFlags;
+
+    /// The device that it lies on, if any: what `stat` says of its files.
+    fn device(&self) -> Option<DeviceNumber> {
+        None
+    }
 
     /// The directory at its top.
     fn root(&self) -> Arc<dyn INode>;

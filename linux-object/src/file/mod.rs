@@ -4,6 +4,7 @@
 //! is one opening of it: access mode, status flags, position. A [`FileTable`] gives openings their numbers.
 
 mod anonymous;
+mod block_device;
 mod directory;
 mod generated;
 mod null;
@@ -24,11 +25,12 @@ use linux_abi::stat::FileType;
 use rcore_fs::{DirectorySink, FIRST_ENTRY, INode};
 
 use crate::namespace::Place;
-use crate::obstacle::{Attempt, Obstacle, Waitable};
+use crate::obstacle::{Attempt, Obstacle, Slow, Waitable};
 use crate::thread::Thread;
 use crate::user_buffer::UserBuffer;
 
 pub use anonymous::{AnonymousNode, anonymous_number};
+pub use block_device::{DiskFile, add_disk, disk_at, disk_named, disks};
 pub use null::{NullDevice, ZeroDevice};
 pub use pipe::{PipeEnds, pipe};
 pub(crate) use regular::errno_of;
@@ -102,6 +104,11 @@ pub trait File: Waitable {
     /// What opening it once more through `/proc/PID/fd` opens, if it has no path by which to open it.
     fn reopen(self: Arc<Self>, _flags: OpenFlags) -> Result<Arc<dyn File>, Errno> {
         Err(Errno::ENXIO)
+    }
+
+    /// What `fsync` waits for beside the inode.
+    fn sync(&self) -> Option<Slow<Result<(), Errno>>> {
+        None
     }
 
     /// `ioctl`.

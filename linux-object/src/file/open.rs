@@ -12,7 +12,7 @@ use rcore_fs::{AttributeChanges, Contents, Creation, INode, NewNode};
 use super::directory::Directory;
 use super::generated::GeneratedOpening;
 use super::regular::RegularFile;
-use super::{AnonymousNode, File, OpenFile};
+use super::{AnonymousNode, DiskFile, File, OpenFile, disk_at};
 use crate::credentials::{Credentials, Permission};
 use crate::namespace::{LastComponent, PathContext, Place, walk, walk_to_parent};
 
@@ -48,7 +48,7 @@ pub async fn open(
         let created = create(paths, credentials, start.clone(), path, flags, permissions).await?;
         match created {
             Created::New(place) => {
-                let file = object(place.inode()).await?;
+                let file = object(place.inode(), flags).await?;
                 return Ok(OpenFile::new(file, Some(place), flags));
             }
             Created::Exists => walk(paths, credentials, start, path, follow_last).await?,
@@ -82,6 +82,9 @@ async fn create(
         Ok(_) => return Ok(Created::Exists),
         Err(Errno::ENOENT) => {}
         Err(error) => return Err(error),
+    }
+    if directory.mount().is_read_only() {
+        return Err(Errno::EROFS);
     }
     let above = directory.inode().metadata().await?;
     credentials.check(&above, Permission::WRITE | Permission::EXECUTE)?;
@@ -117,6 +120,10 @@ async fn open_existing(
         }
         _ => {}
     }
+    // Of a filesystem that cannot be changed; a device that has its node there can.
+    if writes && inode.file_type() == FileType::Regular && place.mount().is_read_only() {
+        return Err(Errno::EROFS);
+    }
     let metadata = inode.metadata().await?;
     let mut wanted = Permission::empty();
     wanted.set(Permission::READ, flags.bits() & O_ACCMODE != linux_abi::file::O_WRONLY);
@@ -125,15 +132,19 @@ async fn open_existing(
     if flags.contains(OpenFlags::TRUNC) && writes && inode.file_type() == FileType::Regular {
         inode.set_attributes(&AttributeChanges::size(0)).await?;
     }
-    let file = object(inode).await?;
+    let file = object(inode, flags).await?;
     Ok(OpenFile::new(file, Some(place), flags))
 }
 
 /// What an opening of this inode is an opening of.
-async fn object(inode: &Arc<dyn INode>) -> Result<Arc<dyn File>, Errno> {
+async fn object(inode: &Arc<dyn INode>, flags: OpenFlags) -> Result<Arc<dyn File>, Errno> {
     match (inode.file_type(), inode.contents()) {
         (FileType::Directory, _) => Ok(Arc::new(Directory)),
         (FileType::CharacterDevice, _) => character_device(inode.metadata().await?.device),
+        (FileType::BlockDevice, _) => {
+            let disk = disk_at(inode.metadata().await?.device)?;
+            Ok(Arc::new(DiskFile::new(disk, flags.contains(OpenFlags::DIRECT))))
+        }
         (_, Contents::Pages(pages)) => Ok(Arc::new(RegularFile::new(inode.clone(), pages))),
         (_, Contents::Generated(file)) => {
             file.check_open()?;

@@ -4,13 +4,13 @@ use alloc::sync::Arc;
 
 use linux_abi::Errno;
 use linux_abi::file::AtFlags;
-use linux_abi::stat::{Stat, Statx, StatxMask, StatxTimestamp};
+use linux_abi::stat::{FileType, Stat, Statx, StatxMask, StatxTimestamp};
 use linux_abi::time::Timespec;
 use linux_object::credentials::Permission;
 use linux_object::file::OpenFile;
 use linux_object::namespace::Place;
 use linux_object::obstacle::complete;
-use rcore_fs::Metadata;
+use rcore_fs::{INode, Metadata};
 
 use super::{Target, descriptor, place_at, start_of};
 use crate::argument::{Fd, PathAddress, UserAddress};
@@ -18,7 +18,7 @@ use crate::call::{Call, Outcome, slow};
 
 fn stat_of(place: Option<&Arc<Place>>, metadata: &Metadata) -> Stat {
     Stat {
-        st_dev: place.map_or(0, |place| place.mount().id() as u64),
+        st_dev: place.map_or(0, |place| place.mount().device().encode().into()),
         st_ino: metadata.inode,
         st_mode: metadata.mode(),
         st_nlink: metadata.links,
@@ -124,13 +124,19 @@ fn statx_of(place: &Place, metadata: &Metadata) -> Statx {
         stx_mtime: stamp(metadata.modified),
         stx_rdev_major: metadata.device.major(),
         stx_rdev_minor: metadata.device.minor(),
-        stx_dev_minor: place.mount().id() as u32,
+        stx_dev_major: place.mount().device().major(),
+        stx_dev_minor: place.mount().device().minor(),
         ..Statx::default()
     }
 }
 
 pub fn faccessat(call: &mut Call<'_>, directory: Fd, path: PathAddress, mode: u32) -> Result<Outcome, Errno> {
     faccessat2(call, directory, path, mode, 0)
+}
+
+/// Whether writing to it writes to its filesystem, not to a device or a pipe.
+fn is_stored(inode: &Arc<dyn INode>) -> bool {
+    matches!(inode.file_type(), FileType::Regular | FileType::Directory | FileType::SymbolicLink)
 }
 
 const AT_EACCESS: u32 = 0x200;
@@ -156,6 +162,9 @@ pub fn faccessat2(
         if !effective {
             credentials.file_user = credentials.real_user;
             credentials.file_group = credentials.real_group;
+        }
+        if wanted.contains(Permission::WRITE) && place.mount().is_read_only() && is_stored(place.inode()) {
+            return Err(Errno::EROFS);
         }
         credentials.check(&place.inode().metadata().await?, wanted)?;
         Ok(0)

@@ -31,7 +31,7 @@ use alloc::sync::Arc;
 
 use linux_abi::Errno;
 use linux_abi::limits::NAME_MAX;
-use linux_abi::stat::FileType;
+use linux_abi::stat::{DeviceNumber, FileType};
 use linux_abi::statfs::{EXT4_SUPER_MAGIC, Statfs};
 
 use crate::attempt::Attempt;
@@ -135,6 +135,10 @@ impl FileSystem for Ext4 {
 
     fn flags(&self) -> FileSystemFlags {
         FileSystemFlags::NEEDS_DEVICE | FileSystemFlags::READ_ONLY
+    }
+
+    fn device(&self) -> Option<DeviceNumber> {
+        Some(self.volume.disk.number())
     }
 
     fn root(&self) -> Arc<dyn INode> {

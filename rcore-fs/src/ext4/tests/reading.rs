@@ -284,7 +284,7 @@ fn there_is_one_object_for_each_inode_and_unused_ones_go_on_demand() {
     fs::hard_link(tree.join("a"), tree.join("b")).unwrap();
     fs::write(tree.join("c"), "2").unwrap();
     let device = MemoryDisk::new(make(&folder, USUAL, 8 << 10, Some(&tree), ""));
-    let disk = Disk::new(device.clone());
+    let disk = Disk::new(device.clone(), DeviceNumber::new(254, 0));
     let mounted = block_on(Ext4::mount(&disk, Ext4Options::default())).unwrap();
     let again = block_on(Ext4::mount(&disk, Ext4Options::default())).unwrap();
     assert!(Arc::ptr_eq(&mounted, &again), "one disk has one filesystem");
