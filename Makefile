@@ -5,6 +5,7 @@
 #   APPEND=        more words for the kernel's command line
 #   DRIVE=         disk image               SNAPSHOT=1    throw away what is written to it
 #   CONSOLE=ttyS0  or hvc0                  LINUX=1       boot Debian's Linux instead
+#   IMAGE=none     only the initial file system; small or full: a disk image of Debian packages
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
@@ -14,24 +15,34 @@ MAKEFLAGS += --no-print-directory
 SMP ?= 1
 MEM ?= 1G
 CONSOLE ?= ttyS0
+IMAGE ?= none
 override SETUP := scripts/setup.sh
 override MACHINE = --smp $(SMP) --mem $(MEM) --console $(CONSOLE) $(if $(APPEND),--append '$(APPEND)') \
-	$(if $(DRIVE),--drive '$(DRIVE)') $(if $(filter-out 0,$(SNAPSHOT)),--snapshot) $(if $(LINUX_WANTED),--linux)
+	$(if $(DRIVE),--drive '$(DRIVE)') $(if $(filter-out 0,$(SNAPSHOT)),--snapshot) $(if $(LINUX_WANTED),--linux) --image $(IMAGE)
 override LINUX_WANTED = $(filter-out 0,$(LINUX))
+override IMAGE_COMPONENT = $(addprefix image-,$(filter-out none,$(IMAGE)))
 
-.PHONY: help run build test bench debug doctor fmt lint acceptance clean distclean setup
+.PHONY: help run images image-small image-full build test bench debug doctor fmt lint docs acceptance clean distclean setup
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@sed -n '/^# Variables/,/^$$/{s/^# \{0,1\}//;p;}' $(firstword $(MAKEFILE_LIST))
 
 setup: ## install what running needs (make run does it too)
 	@$(SETUP) host rust crates qemu guest
 
 run: ## boot to a prompt in QEMU
-	@$(SETUP) host rust crates qemu guest $(if $(LINUX_WANTED),linux)
+	@$(SETUP) host rust crates qemu guest $(if $(LINUX_WANTED),linux) $(IMAGE_COMPONENT)
 	@$(if $(LINUX_WANTED),,scripts/build.py)
 	@scripts/run.py $(MACHINE)
+
+images: image-small image-full ## build both disk images
+
+image-small: ## a disk image of Debian packages: bash, coreutils, busybox
+	@$(SETUP) host guest image-small
+
+image-full: ## the same with redis, nginx, python3, gcc, node and more (220 MB to fetch)
+	@$(SETUP) host guest image-full
 
 build: ## build the kernel: target/Image and target/zcore.elf
 	@$(SETUP) host rust crates
@@ -47,7 +58,7 @@ bench: ## count instructions of operations, ours and Linux's: target/bench/*.jso
 	@scripts/bench.py $(BENCH)
 
 debug: ## boot under gdb
-	@$(SETUP) host rust crates qemu guest debug
+	@$(SETUP) host rust crates qemu guest debug $(IMAGE_COMPONENT)
 	@scripts/build.py
 	@scripts/debug.py $(MACHINE)
 
@@ -61,6 +72,10 @@ fmt: ## format the Rust code
 lint: ## the checks of `make test` that run nothing: format, clippy, layers, scripts, documentation
 	@$(SETUP) host rust crates test
 	@scripts/test.py --only lint
+
+docs: ## write docs/syscalls.md from the table of syscalls
+	@$(SETUP) host rust crates
+	@ZCORE_WRITE_DOCS=1 scripts/cargo test -q -p linux-syscall --test documentation
 
 acceptance: ## the long and the measured checks, recorded in docs/acceptance.md; goes on where it stopped
 	@$(SETUP) host rust crates qemu guest cross test linux

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Boots the kernel in QEMU and checks how that ends.
 
-    boottest.py [--linux] [--harts 1,2,4] [--memory 128M,1G] [NAME ...]
+    boottest.py [--linux] [--image small|full] [--harts 1,2,4] [--memory 128M,1G] [NAME ...]
 
 A case is a kernel command line, how the run must end, and words that must be on the console. The
 verdict is how the machine ended (see qemu.py): guest programs power off when they succeed and reboot
@@ -17,7 +17,8 @@ Three sources of cases:
   the name may follow what the test needs: `harts=N` at least, `disk=KIND` (see testdisk.py), and at
   the end of the line `panics=PATTERN` if it passes by a panic whose message matches.
 
-With --linux, Debian's Linux runs what both kernels must pass: the judge goes first.
+With --linux, Debian's Linux runs what both kernels must pass: the judge goes first. With --image, guest
+tests run from that disk image, whose root is mounted for reading only, instead of the initial file system.
 """
 
 import argparse
@@ -29,6 +30,7 @@ import time
 import bad_initramfs
 import guest
 import qemu
+import run
 import testdisk
 from environment import TARGET, Failure, main
 
@@ -51,6 +53,7 @@ class Case:
     linux: bool = True  # whether Linux must pass it as well
     initramfs: str = "tests"  # tests | none | a kind of bad_initramfs.py
     options: tuple = ()  # (field of qemu.Machine, value) pairs that differ from the matrix
+    disk: str = ""  # a kind of testdisk.py
     once: bool = False  # only on the first machine of the matrix
     loud: bool = False  # with all messages on the console
     forbid: tuple = ()  # regular expressions that must match no line
@@ -68,6 +71,27 @@ CASES = [
     # their name are for modules and are dropped.
     Case("unknown-words", 'rdinit=/init frobnicate=1 some.module=2 -- sh -c "test $frobnicate = 1 && echo ok"', once=True,
          expect=(r"^ok$",)),
+    # The built-in strace: names of flags and errors, strings and buffers, and nothing that was not asked for.
+    Case("strace", 'strace=openat,write,nosuch rdinit=/bin/busybox -- sh -c "cat /nothing; echo hello; poweroff -f"',
+         linux=False, once=True, loud=True, forbid=(r"linux_syscall: \[\d+\] execve",),
+         expect=(r"there is no syscall nosuch", r'openat\(AT_FDCWD, "/nothing", RDONLY, 0\) \.\.\.',
+                 r"<\.\.\. openat resumed> = -1 ENOENT \(No such file or directory\)", r'write\(1, "hello\\n", 6\) = 6')),
+    # From a disk that the kernel mounts itself.
+    Case("root-disk", "root=/dev/vda ro init=/init -- /tests/boot.sh", initramfs="none", linux=False,
+         disk="root", expect=(r"^ok$", r"^Linux version 6\.12\.", r"ended with status 0")),
+    Case("root-disk-facts", 'root=254:0 rw rootwait rootfstype=ext4 init=/bin/busybox -- sh -c "mount -t proc p /proc; '
+         'cat /proc/mounts; ls -l /dev/vda; touch /x || echo no; poweroff -f"', initramfs="none", linux=False, once=True,
+         loud=True, disk="root",
+         expect=(r"^/dev/root / ext4 ro", r"^devtmpfs /dev ", r"^brw-------.* 254, +0 .*/dev/vda", r"^no$",
+                 r"cannot be written: mounting it read-only")),
+    # Initial files with a first program win; without one they do not.
+    Case("root-or-initramfs", "root=/dev/vda ro rdinit=/init -- /tests/boot.sh", linux=False, once=True, loud=True,
+         disk="root", expect=(r"^ok$",), forbid=(r"root: ext4",)),
+    Case("root-after-initramfs", "root=/dev/vda ro rdinit=/nonesuch init=/init -- /tests/boot.sh", linux=False, once=True,
+         loud=True, disk="root", expect=(r"^ok$", r"root: ext4 on /dev/vda")),
+    # With a disk that takes its time and answers in any order.
+    Case("root-slow-disk", "root=/dev/vda ro disk-faults=delay=5ms,jitter=5ms init=/init -- /tests/boot.sh", once=True,
+         initramfs="none", linux=False, disk="root", expect=(r"^ok$",)),
     Case("hvc0", "rdinit=/init -- /tests/boot.sh", linux=False, once=True, options=(("console", "hvc0"),),
          expect=(r"^ok$",)),
 ]
@@ -91,6 +115,10 @@ def bad_program(name, path, expect, **values):
 SMALL = (("memory", "128M"),)
 CASES += [
     bad_input("no-initramfs", "rdinit=/init", "initramfs", initramfs="none"),
+    bad_input("no-file-system", "root=/dev/vda ro", "/dev/vda cannot be mounted: ext4: ",
+              initramfs="none", disk="plain"),
+    bad_input("no-init", "root=/dev/vda ro init=/nonesuch", "/nonesuch.*(?:ENOENT|[nN]o such file)", initramfs="none",
+              disk="root"),
     bad_input("no-disk", "root=/dev/vda rw init=/sbin/init", "(?:initramfs|/dev/vda)", initramfs="none"),
     bad_archive("empty", ""),
     bad_archive("no-archive", "not a cpio archive"),
@@ -171,15 +199,22 @@ NO_TESTS = ("boot.sh", "together.sh")
 
 def guest_cases():
     """One case for each guest test."""
-    names = [path.stem for path in sorted(guest.SOURCES.glob("*.c"))]
+    sources = sorted(guest.SOURCES.glob("*.c"))
+    names = [path.stem for path in sources]
+    # A line "DISK: kind" in a test's first comment says what it needs.
+    disks = {path.stem: found[1] for path in sources if (found := re.search(r"^.*\bDISK: (\w+)", path.read_text(), re.M))}
     names += [path.name for path in sorted((guest.SOURCES / "scripts").glob("*.sh")) if path.name not in NO_TESTS]
-    return [Case(name, f"rdinit=/init -- /tests/{name}", expect=(r"ended with status 0",)) for name in names]
+    return [Case(name, f"rdinit=/init -- /tests/{name}", expect=(r"ended with status 0",), disk=disks.get(name, ""))
+            for name in names]
 
 
 def together(cases):
     """All guest tests in one boot, for a kernel that takes its time to start."""
     names = " ".join(case.name for case in cases)
-    return Case("guest-tests", f"rdinit=/init -- /tests/together.sh {names}",
+    disks = {case.disk for case in cases} - {""}
+    if len(disks) > 1:
+        raise Failure(f"tests that run together want different disks: {', '.join(sorted(disks))}")
+    return Case("guest-tests", f"rdinit=/init -- /tests/together.sh {names}", disk="".join(disks),
                 expect=tuple(f"^{re.escape(case.name)}: ok$" for case in cases))
 
 
@@ -197,7 +232,7 @@ def kernel_cases():
     cases = []
     for name, harts, disk, panics in found:
         case = Case(f"ktest-{name}", f"ktest={name}", linux=False, initramfs="none", least_harts=int(harts or 1),
-                    options=testdisk.options(disk) if disk else ())
+                    disk=disk or "")
         if panics:
             case = dataclasses.replace(case, ending="failed", status=PANIC_STATUS, once=True,
                                        expect=(f"^kernel panic on hart(?s:.{{0,200}}?){panics}",))
@@ -215,17 +250,27 @@ def initramfs(case):
     return bad_initramfs.make(case.initramfs, whole)
 
 
-def boot(case, machine, linux=False):
+def boot(case, machine, linux=False, image=run.NO_IMAGE):
     """Runs one case on a machine."""
-    values = dataclasses.asdict(machine) | dict(case.options)
+    values = dataclasses.asdict(machine) | dict(testdisk.options(case.disk) if case.disk else ()) | dict(case.options)
     machine = qemu.Machine(**values)
     machine.append = f"{'' if case.loud else LINUX_QUIET if linux else QUIET} {case.append}".strip()
-    machine.initrd = initramfs(case)
     if linux:
         machine.kernel = qemu.LINUX_IMAGE
-        machine.initrd = guest.for_linux(machine.initrd)
-    log = TARGET / "log" / "boot" / f"{'linux-' * linux}{case.name}-{machine.harts}-{machine.memory}.log"
+    if image != run.NO_IMAGE:
+        machine.append = machine.append.replace("rdinit=/init", "root=/dev/vda ro init=/sbin/init")
+        run.image_machine(machine, image, linux, ",snapshot=on")
+    else:
+        machine.initrd = initramfs(case)
+        if linux:
+            machine.initrd = guest.for_linux(machine.initrd)
+    log = TARGET / "log" / "boot" / f"{prefix(linux, image, '-')}{case.name}-{machine.harts}-{machine.memory}.log"
     return qemu.run(machine, TIMEOUT_SECONDS, log=log)
+
+
+def prefix(linux, image, separator):
+    """What a name says about the kernel and the root file system, if they are not the usual ones."""
+    return ("linux" + separator) * linux + (image + separator) * (image != run.NO_IMAGE)
 
 
 def complaint(case, result):
@@ -244,16 +289,16 @@ def complaint(case, result):
     return ""
 
 
-def run_all(cases, machines, linux):
+def run_all(cases, machines, linux, image):
     """Runs cases on machines; returns how many passed and failed."""
     passed = failed = 0
     for case in cases:
         fitting = [machine for machine in machines if machine.harts >= case.least_harts]
         for machine in fitting[:1] if case.once else fitting:
             started = time.monotonic()
-            result = boot(case, machine, linux)
+            result = boot(case, machine, linux, image)
             problem = complaint(case, result)
-            label = f"{'linux ' * linux}{case.name} ({machine.harts} harts, {machine.memory})"
+            label = f"{prefix(linux, image, ' ')}{case.name} ({machine.harts} harts, {machine.memory})"
             print(f"{label:<50} {'FAILED' if problem else 'ok':<6} {time.monotonic() - started:6.1f} s", flush=True)
             if problem:
                 failed += 1
@@ -271,9 +316,12 @@ def _main():
     parser.add_argument("--kind", choices=["cases", "guest", "kernel"], action="append",
                         help="only cases from these sources")
     parser.add_argument("--list", action="store_true", help="print the names and do nothing")
+    run.add_image_argument(parser)
     parser.add_argument("names", nargs="*", help="only these cases")
     options = parser.parse_args()
     kinds = options.kind or (["cases", "guest"] if options.linux else ["cases", "guest", "kernel"])
+    if options.image != run.NO_IMAGE:
+        kinds = ["guest"]
     sources = {"cases": lambda: CASES, "guest": guest_cases, "kernel": kernel_cases}
     cases = [case for kind in kinds for case in sources[kind]()]
     if options.linux:
@@ -291,7 +339,7 @@ def _main():
         return 0
     machines = [qemu.Machine(harts=int(harts), memory=memory)
                 for harts, memory in itertools.product(options.harts.split(","), options.memory.split(","))]
-    passed, failed = run_all(cases, machines, options.linux)
+    passed, failed = run_all(cases, machines, options.linux, options.image)
     print(f"{passed} passed, {failed} failed")
     return 1 if failed or not passed else 0
 

@@ -45,6 +45,7 @@ def terminal_of(process):
 def _main():
     parser = argparse.ArgumentParser(description="Boot under gdb.")
     qemu.add_arguments(parser)
+    run.add_image_argument(parser)
     options = parser.parse_args()
     os.chdir(PROJECT)
     program = debugger()

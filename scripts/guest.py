@@ -5,16 +5,22 @@
     guest.py tests        target/initramfs-tests.cpio.gz: the same with the guest tests
     guest.py modules      target/linux-modules.cpio.gz: drivers that Debian's Linux has as modules;
                           appended to either of the above when Linux boots
+    guest.py linux-boot   target/linux-boot.cpio.gz: those modules, and a script that goes on with a disk
+    guest.py small|full   target/images/NAME.ext4: a disk image of rootfs/images/ with the guest tests
 """
 
 import argparse
 import concurrent.futures
+import functools
 import lzma
+import os
 import pathlib
 import shutil
 import stat
 import subprocess
+import tempfile
 
+import imagerecipe
 import mkinitramfs
 from environment import CACHE, PROJECT, TARGET, Failure, is_stale, main
 
@@ -29,7 +35,7 @@ PROGRAMS = TARGET / "guest"
 HELPERS = PROGRAMS / "helpers"
 CROSS_LIBRARIES = pathlib.Path("/usr/riscv64-linux-gnu/lib")
 LIBRARIES = TARGET / "guest-libraries"
-LINUX_MODULES = ["virtio_mmio", "virtio_blk", "virtio_net", "virtio-rng", "ext4"]
+LINUX_MODULES = ["virtio_mmio", "virtio_blk", "virtio_net", "virtio-rng", "crc32c_generic", "ext4"]
 
 
 def compile_programs():
@@ -123,12 +129,65 @@ def for_linux(archive):
     return together
 
 
+def linux_boot():
+    """What Debian's Linux needs before it can mount a disk."""
+    return for_linux(mkinitramfs.write([PROJECT / "rootfs/linux-boot"], TARGET / "linux-boot.cpio.gz"))
+
+
+def image(name):
+    """A copy of the disk image with the guest tests, where there is a compiler for them, under /tests.
+
+    The copy is this tree's own and can be written to; it is made again when the image or a test changes.
+    """
+    original = CACHE / "images" / f"{name}.ext4"
+    if not original.exists():
+        raise Failure(f"the image {name} is not built: run make image-{name}")
+    copy = TARGET / "images" / original.name
+    tree = mkinitramfs.Tree()
+    if shutil.which(COMPILER):
+        compile_programs()
+        mkinitramfs.read_recipe(tree, SOURCES)
+    changed = [path for path in SOURCES.rglob("*") if path.is_file()]
+    if is_stale(copy, original, *changed):
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = copy.with_suffix(f".{os.getpid()}")
+        subprocess.run(["cp", "--sparse=always", str(original), str(unfinished)], check=True)
+        _add_tests(unfinished, tree)
+        unfinished.rename(copy)
+    return copy
+
+
+def _add_tests(disk, tree):
+    """Adds what a tree has below /tests, owned by root; the libraries there are the image's own."""
+    with tempfile.TemporaryDirectory() as folder:
+        lines = []
+        for number, (path, entry) in enumerate(sorted(tree.entries.items())):
+            if not path.startswith("tests/"):
+                continue
+            if stat.S_ISDIR(entry.mode):
+                lines.append(f"mkdir /{path}")
+            elif stat.S_ISREG(entry.mode):
+                (pathlib.Path(folder) / str(number)).write_bytes(entry.data)
+                lines.append(f"write {folder}/{number} /{path}")
+            else:
+                raise Failure(f"/{path} of the guest tests is neither a file nor a directory")
+            lines += [f"set_inode_field /{path} {field} {value}"
+                      for field, value in (("mode", f"0{entry.mode:o}"), ("uid", 0), ("gid", 0))]
+        outcome = subprocess.run([str(CACHE / "e2fsprogs/debugfs"), "-w", "-f", "-", str(disk)], capture_output=True,
+                                 input="".join(f"{line}\n" for line in lines), text=True, check=False)
+    # debugfs ends with 0 whatever its commands do, and says on standard error what went wrong.
+    complaints = [line for line in outcome.stderr.splitlines() if not line.startswith("debugfs 1.")]
+    if outcome.returncode != 0 or complaints:
+        raise Failure("guest tests cannot be added to the image:\n" + "\n".join(complaints))
+
+
 def _main():
     parser = argparse.ArgumentParser(description="Make what runs inside the machine.")
-    parser.add_argument("what", choices=["initramfs", "tests", "modules"])
+    products = {"initramfs": initramfs, "tests": tests_initramfs, "modules": modules_initramfs, "linux-boot": linux_boot}
+    products |= {name: functools.partial(image, name) for name in imagerecipe.names()}
+    parser.add_argument("what", choices=list(products))
     options = parser.parse_args()
-    product: pathlib.Path = {"initramfs": initramfs, "tests": tests_initramfs,
-                             "modules": modules_initramfs}[options.what]()
+    product: pathlib.Path = products[options.what]()
     print(f"{product.relative_to(PROJECT)}: {product.stat().st_size / 1024:.0f} KiB")
 
 

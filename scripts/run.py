@@ -1,17 +1,33 @@
 #!/usr/bin/env python3
-"""Boots to a prompt: makes the initial file system and becomes QEMU (see qemu.py for the options)."""
+"""Boots to a prompt and becomes QEMU (see qemu.py for the options): from a disk image, --image NAME, or from the
+initial file system alone."""
 
 import argparse
 import os
 
 import guest
+import imagerecipe
 import qemu
 from environment import PROJECT, main
 
+NO_IMAGE = "none"
+
+
+def image_machine(machine, image, linux, drive_options=""):
+    """Lets a machine boot from a disk image; its other drives come after that one."""
+    machine.drives = [f"{guest.image(image)},format=raw{drive_options}", *machine.drives]
+    if machine.initrd is None and linux:
+        machine.initrd = guest.linux_boot()
+    if "root=" not in machine.append:
+        machine.append = f"root=/dev/vda ro init=/sbin/init {machine.append}".strip()
+    return machine
+
 
 def prepare(options):
-    """The machine that the options describe, with the initial file system made."""
+    """The machine that the options describe, with the file system made that it boots from."""
     machine = qemu.machine_from(options)
+    if options.image != NO_IMAGE:
+        return image_machine(machine, options.image, options.linux)
     if machine.initrd is None:
         machine.initrd = guest.initramfs()
         if options.linux:
@@ -21,9 +37,15 @@ def prepare(options):
     return machine
 
 
+def add_image_argument(parser):
+    """The option that says which image."""
+    parser.add_argument("--image", choices=[NO_IMAGE, *imagerecipe.names()], default=NO_IMAGE, help="a disk image as the root")
+
+
 def _main():
     parser = argparse.ArgumentParser(description="Boot to a prompt in QEMU.")
     qemu.add_arguments(parser)
+    add_image_argument(parser)
     machine = prepare(parser.parse_args())
     os.chdir(PROJECT)
     qemu.interactive(machine)

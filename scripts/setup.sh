@@ -14,6 +14,8 @@
 #   miri    Miri, where rustup can install it
 #   debug   gdb
 #   linux   Debian's riscv64 Linux kernel, to compare with
+#   e2fsprogs, image-small, image-full
+#           tools for ext4, and the disk images of rootfs/images/ with Debian's packages
 #
 # Without arguments: host rust crates qemu guest. With --check nothing is installed: what is missing is
 # listed and the exit status tells.
@@ -37,6 +39,8 @@ export PROJECT CACHE
 . scripts/setup/debian.sh
 # shellcheck source=scripts/setup/unpacked.sh
 . scripts/setup/unpacked.sh
+# shellcheck source=scripts/setup/images.sh
+. scripts/setup/images.sh
 
 usage() {
     sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p;}' "${BASH_SOURCE[0]}"
@@ -51,7 +55,9 @@ for argument in "$@"; do
         usage
         exit 0
         ;;
-    host | rust | crates | qemu | guest | cross | test | miri | debug | linux) components+=("$argument") ;;
+    host | rust | crates | qemu | guest | cross | test | miri | debug | linux | e2fsprogs | image-small | image-full)
+        components+=("$argument")
+        ;;
     *)
         usage >&2
         fail "unknown component: $argument"

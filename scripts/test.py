@@ -83,7 +83,7 @@ def steps():
     miri = packages_with(metadata, names=MIRI_PACKAGES)
     shell = [str(path.relative_to(PROJECT)) for path in
              [*PROJECT.glob("scripts/**/*.sh"), PROJECT / "scripts/cargo", *PROJECT.glob("rootfs/**/*.sh"),
-              PROJECT / "rootfs/initramfs/init", PROJECT / ".ci/run"]]
+              *PROJECT.glob("rootfs/**/init"), PROJECT / ".ci/run"]]
     python = [str(path.relative_to(PROJECT)) for path in sorted(PROJECT.glob("scripts/**/*.py"))]
 
     found = [

@@ -74,6 +74,7 @@ pub use crate::{
     },
     class::Class,
     executor::OverrunReport,
+    slice::{FAIR_SLICE, ROUND_ROBIN_TURN},
     task::{
         Accounting, Activity, InvalidClass, NoHartLeft, TaskHandle, TaskName, TaskOptions, TaskRecord,
         TaskRef,

@@ -24,6 +24,10 @@ const SHORTEST_LOOK_NANOS: u64 = 1_000_000;
 /// How long a round-robin task runs while another of its priority is ready, as on Linux.
 pub(crate) const ROUND_ROBIN_NANOS: u64 = 100_000_000;
 /// The period of the real-time throttle, and what real-time tasks may use of it, as on Linux.
+/// How long a fair task runs while another is ready.
+pub const FAIR_SLICE: std::time::Duration = std::time::Duration::from_nanos(SLICE_NANOS);
+/// How long a round-robin task runs while another of its priority is ready.
+pub const ROUND_ROBIN_TURN: std::time::Duration = std::time::Duration::from_nanos(ROUND_ROBIN_NANOS);
 const REALTIME_PERIOD_NANOS: u64 = 1_000_000_000;
 pub(crate) const DEFAULT_REALTIME_BUDGET_NANOS: u64 = 950_000_000;
 /// How far ahead of the others a fair task may come back from a sleep.

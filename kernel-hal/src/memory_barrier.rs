@@ -17,3 +17,11 @@ pub fn before_device_access() {
     #[cfg(not(target_arch = "riscv64"))]
     std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
 }
+
+/// Makes each of the harts order everything that it did before with what it does afterwards, and see instructions that were
+/// stored as data; returns when all have. This hart does so, too.
+pub fn synchronize_harts(harts: crate::HartMask) {
+    std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
+    crate::tlb::flush(harts.with(crate::HartId::current()), crate::tlb::FlushRequest::BARRIER);
+    std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
+}

@@ -25,6 +25,9 @@ pub struct FlushRequest {
 }
 
 impl FlushRequest {
+    /// Nothing: the rendezvous alone counts, see [`crate::memory_barrier::synchronize_harts`].
+    pub(crate) const BARRIER: Self = Self { address_space: None, start: VirtAddr::new(0), pages: 0 };
+
     /// Everything that belongs to one address space.
     pub const fn whole_space(address_space: u16) -> Self {
         Self { address_space: Some(address_space), start: VirtAddr::new(0), pages: usize::MAX }
@@ -57,6 +60,10 @@ pub fn flush_local(request: FlushRequest) {
             None => paging::flush_all(),
         }
         return;
+    }
+    if request.pages == 0 {
+        std::sync::atomic::fence(Ordering::SeqCst);
+        crate::memory_barrier::synchronize_instruction_fetch();
     }
     for page in 0..request.pages {
         paging::flush_page(request.start + page * PAGE_SIZE, request.address_space);

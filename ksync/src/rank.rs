@@ -20,6 +20,8 @@ impl Rank {
     pub const PROCESS_TABLE: Self = Self::new(1000, "process table");
     /// One process: its thread list, signal state, file table. Under the process table.
     pub const PROCESS: Self = Self::new(1100, "process");
+    /// What one thread shares with others. Under its process.
+    pub const THREAD: Self = Self::new(1150, "thread");
     /// One file table. Under a process (fork copies it).
     pub const FILE_TABLE: Self = Self::new(1200, "file table");
     /// One open file, pipe, socket or terminal.
@@ -30,6 +32,8 @@ impl Rank {
     pub const FILE_SYSTEM: Self = Self::new(1500, "file system");
     /// One inode's or directory's fields. Under its filesystem.
     pub const INODE: Self = Self::new(1600, "inode");
+    /// One bucket of futex waiters: taken with nothing held, or with another bucket of a lower number.
+    pub const FUTEX: Self = Self::new(1700, "futex bucket");
 
     // Memory.
     /// One address space's map of areas. Taken by faults and by mmap; above it only process and file state.

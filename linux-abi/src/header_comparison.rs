@@ -33,6 +33,7 @@ const HEADERS: &[&str] = &[
     "asm/auxvec.h",
     "asm/hwcap.h",
     "linux/auxvec.h",
+    "linux/capability.h",
     "linux/close_range.h",
     "linux/eventpoll.h",
     "linux/falloc.h",
@@ -53,6 +54,7 @@ const HEADERS: &[&str] = &[
     "linux/rseq.h",
     "linux/sched.h",
     "linux/sched/types.h",
+    "linux/securebits.h",
     "linux/stat.h",
     "linux/sysinfo.h",
     "linux/time.h",
@@ -111,6 +113,7 @@ impl Comparison {
 fn add_constants(comparison: &mut Comparison) {
     use crate::*;
     for table in [
+        capability::CAPABILITY_TABLE,
         stat::MODE_TABLE,
         statfs::MAGIC_TABLE,
         time::CLOCK_TABLE,
@@ -154,6 +157,11 @@ fn add_constants(comparison: &mut Comparison) {
 
 fn add_flags(comparison: &mut Comparison) {
     use crate::*;
+    comparison.flags::<capability::SecureBits>("SECBIT_");
+    for capability in capability::Capabilities::FLAGS {
+        let number = capability.value().bits().trailing_zeros();
+        comparison.constant(&format!("CAP_{}", capability.name()), number.into());
+    }
     comparison.flags::<stat::StatxMask>("STATX_");
     comparison.flags::<stat::StatxAttributes>("STATX_ATTR_");
     comparison.flags::<statfs::MountFlags>("MS_");
@@ -189,6 +197,8 @@ fn add_flags(comparison: &mut Comparison) {
 fn add_layouts(comparison: &mut Comparison) {
     use crate::*;
     for layout in [
+        &capability::CAPABILITY_HEADER_LAYOUT,
+        &capability::CAPABILITY_DATA_LAYOUT,
         &stat::STAT_LAYOUT,
         &stat::STATX_TIMESTAMP_LAYOUT,
         &stat::STATX_LAYOUT,

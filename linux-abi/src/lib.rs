@@ -18,6 +18,7 @@ mod errno;
 mod table;
 
 pub mod auxiliary_vector;
+pub mod capability;
 pub mod directory;
 pub mod file;
 pub mod futex;

@@ -29,3 +29,12 @@ pub fn real_time() -> Duration {
 pub fn time_stamp() -> Timespec {
     Timespec::from_duration(real_time())
 }
+
+/// What coarse clocks are rounded down to: Linux's timer interval.
+pub const COARSE_RESOLUTION: Duration = Duration::from_millis(4);
+
+/// A coarse clock, as programs read it themselves: the time since 1970 or since the machine's start.
+pub fn coarse(is_real: bool) -> Duration {
+    let exact = if is_real { real_time().as_nanos() as u64 } else { Instant::now().as_nanos() };
+    Duration::from_nanos(exact - exact % COARSE_RESOLUTION.as_nanos() as u64)
+}

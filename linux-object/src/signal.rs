@@ -16,7 +16,7 @@ use linux_abi::process::WaitStatus;
 use linux_abi::signal::{
     ActionFlags, SIG_DFL, SIG_IGN, SS_DISABLE, SigAction, Signal, SignalSet, SignalStack,
 };
-use linux_abi::signal_info::SignalInfo;
+use linux_abi::signal_info::{SI_KERNEL, SI_USER, SignalInfo};
 
 use crate::process::Process;
 use crate::thread::{Thread, Work};
@@ -79,8 +79,15 @@ impl SignalActions {
     }
 }
 
-/// The most real-time signals that wait in one queue.
-const MOST_QUEUED: usize = 1024;
+/// Signals that tell of what the thread is just doing: they go before all others.
+const SYNCHRONOUS: SignalSet = SignalSet::from_bits(
+    SignalSet::of(Signal::SIGSEGV).bits()
+        | SignalSet::of(Signal::SIGBUS).bits()
+        | SignalSet::of(Signal::SIGILL).bits()
+        | SignalSet::of(Signal::SIGTRAP).bits()
+        | SignalSet::of(Signal::SIGFPE).bits()
+        | SignalSet::of(Signal::SIGSYS).bits(),
+);
 
 /// Signals that were sent and not yet acted on.
 #[derive(Default)]
@@ -95,29 +102,36 @@ impl PendingSignals {
         self.set
     }
 
-    /// Adds a signal. A standard one that is pending already, and a real-time one that finds the queue full, is lost:
-    /// `false`.
-    pub fn push(&mut self, signal: Signal, info: SignalInfo) -> bool {
+    /// Adds a signal, if no more than `limit` are queued. A standard one that is pending already is sent once. `EAGAIN`: there
+    /// is no room for a real-time one that carries something.
+    pub fn push(&mut self, signal: Signal, info: SignalInfo, limit: u64) -> Result<(), Errno> {
         if self.set.contains(signal) && !signal.is_real_time() {
-            return false;
+            return Ok(());
         }
-        if self.queue.len() >= MOST_QUEUED || self.queue.try_reserve(1).is_err() {
+        // What the kernel says by a standard signal is not subject to the limit.
+        let is_exempt = !signal.is_real_time() && info.si_code >= 0;
+        let is_full = !is_exempt && self.queue.len() as u64 >= limit;
+        if is_full || self.queue.try_reserve(1).is_err() {
+            if signal.is_real_time() && info.si_code != SI_USER && info.si_code != SI_KERNEL {
+                return Err(Errno::EAGAIN);
+            }
             // Whether a signal is pending is never forgotten; what came with it may be.
-            let is_new = !self.set.contains(signal);
             self.set.insert(signal);
-            return is_new;
+            return Ok(());
         }
         self.set.insert(signal);
         self.queue.push_back(info);
-        true
+        Ok(())
     }
 
     /// Takes the pending signal with the lowest number of those that are not blocked.
     pub fn take(&mut self, blocked: SignalSet) -> Option<(Signal, SignalInfo)> {
-        let signal = self.set.difference(blocked).first()?;
+        let deliverable = self.set.difference(blocked);
+        let signal = deliverable.intersection(SYNCHRONOUS).first().or(deliverable.first())?;
         let is_it = |info: &SignalInfo| info.si_signo == i32::from(signal.number());
         let index = self.queue.iter().position(is_it);
-        let info = index.and_then(|index| self.queue.remove(index)).unwrap_or(SignalInfo::kernel(signal));
+        let info = index.and_then(|index| self.queue.remove(index));
+        let info = info.unwrap_or(SignalInfo::kill(signal, 0, 0));
         if !self.queue.iter().any(is_it) {
             self.set.remove(signal);
         }
@@ -235,51 +249,105 @@ fn is_ignored(action: SigAction, signal: Signal) -> bool {
     }
 }
 
-/// SIGCONT and SIGKILL let a stopped process go on when they are sent, whatever the process does about them later.
-fn go_on_if_told(process: &Process, signal: Signal) {
-    if signal == Signal::SIGCONT {
-        for stop in [Signal::SIGSTOP, Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGTTOU] {
-            process.with_pending_signals(|pending| pending.discard(stop));
-            for thread in process.threads() {
-                thread.with_signals(|signals| signals.pending.discard(stop));
+const STOP_SIGNALS: [Signal; 4] = [Signal::SIGSTOP, Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGTTOU];
+
+/// What sending some signals does at once, whatever the process does about them later: SIGCONT and SIGKILL let a stopped
+/// process go on, and stopping and going on cancel each other.
+fn act_on_sending(process: &Process, signal: Signal) {
+    let cancelled: &[Signal] = match signal {
+        Signal::SIGCONT => &STOP_SIGNALS,
+        _ if STOP_SIGNALS.contains(&signal) => &[Signal::SIGCONT],
+        Signal::SIGKILL => &[],
+        _ => return,
+    };
+    for &other in cancelled {
+        process.with_pending_signals(|pending| pending.discard(other));
+        process.with_threads(|threads| {
+            for thread in threads {
+                thread.with_signals(|signals| signals.pending.discard(other));
             }
-        }
+        });
     }
     if signal == Signal::SIGCONT || signal == Signal::SIGKILL {
         process.go_on();
     }
 }
 
-/// Sends a signal to one thread.
-pub fn send_to_thread(thread: &Arc<Thread>, signal: Signal, info: SignalInfo) {
-    go_on_if_told(thread.process(), signal);
-    let action = thread.resources().signal_actions.get(signal);
+/// Whether sending a signal has no effect unless somebody keeps it. The first process gets only what it has a handler for.
+fn is_ignored_by(process: &Process, thread: &Thread, signal: Signal) -> bool {
+    let action = thread.signal_actions().get(signal);
+    is_ignored(action, signal) || process.is_first() && action.sa_handler == SIG_DFL
+}
+
+/// Sends a signal to one thread. `EAGAIN` if too many are queued.
+pub fn try_send_to_thread(thread: &Arc<Thread>, signal: Signal, info: SignalInfo) -> Result<(), Errno> {
+    let process = thread.process();
+    act_on_sending(process, signal);
+    if signal == Signal::SIGKILL && !process.is_first() {
+        process.request_exit(killed_by(signal));
+        return Ok(());
+    }
+    let limit = process.limits().queued_signals();
+    let is_ignored = is_ignored_by(process, thread, signal);
     let is_deliverable = thread.with_signals(|signals| {
-        if signals.keeps(signal) || !is_ignored(action, signal) {
-            signals.pending.push(signal, info);
+        if signals.keeps(signal) || !is_ignored {
+            signals.pending.push(signal, info, limit)?;
         }
-        signals.takes(signal) && signals.pending.set().contains(signal)
-    });
+        Ok::<_, Errno>(signals.takes(signal) && signals.pending.set().contains(signal))
+    })?;
     if is_deliverable {
         thread.add_work(Work::SIGNAL);
     }
+    Ok(())
 }
 
-/// Sends a signal to a process: a thread that does not block it is told, if there is one.
+/// Sends a signal to a process: a thread that does not block it is told, if there is one. `EAGAIN` if too many are queued.
+pub fn try_send_to_process(process: &Process, signal: Signal, info: SignalInfo) -> Result<(), Errno> {
+    act_on_sending(process, signal);
+    if signal == Signal::SIGKILL && !process.is_first() {
+        process.request_exit(killed_by(signal));
+        return Ok(());
+    }
+    let limit = process.limits().queued_signals();
+    process.with_threads(|threads| {
+        let Some(first) = threads.first() else { return Ok(()) };
+        let keeps = |thread: &Arc<Thread>| thread.with_signals(|signals| signals.keeps(signal));
+        if is_ignored_by(process, first, signal) && !threads.iter().any(keeps) {
+            return Ok(());
+        }
+        process.with_pending_signals(|pending| pending.push(signal, info, limit))?;
+        let takes = |thread: &&Arc<Thread>| thread.with_signals(|signals| signals.takes(signal));
+        // Somebody who has nothing to do about another signal yet, if there is one.
+        let is_free = |thread: &&Arc<Thread>| !thread.work().contains(Work::SIGNAL) && takes(thread);
+        if let Some(thread) = threads.iter().find(is_free).or_else(|| threads.iter().find(takes)) {
+            thread.add_work(Work::SIGNAL);
+        }
+        Ok(())
+    })
+}
+
+/// Sends a signal to one thread; if too many are queued it is lost.
+pub fn send_to_thread(thread: &Arc<Thread>, signal: Signal, info: SignalInfo) {
+    let _ = try_send_to_thread(thread, signal, info);
+}
+
+/// Sends a signal to a process; if too many are queued it is lost.
 pub fn send_to_process(process: &Process, signal: Signal, info: SignalInfo) {
-    go_on_if_told(process, signal);
-    let threads = process.threads();
-    let Some(first) = threads.first() else { return };
-    let action = first.resources().signal_actions.get(signal);
-    let keeps = |thread: &Arc<Thread>| thread.with_signals(|signals| signals.keeps(signal));
-    if is_ignored(action, signal) && !threads.iter().any(keeps) {
+    let _ = try_send_to_process(process, signal, info);
+}
+
+/// Signals that all threads of a process block, or that are not for them: after a change of what a signal does, those that
+/// are pending and now ignored are forgotten.
+pub fn forget_ignored(process: &Process, signal: Signal, action: &SigAction) {
+    if !is_ignored(*action, signal) {
         return;
     }
-    process.with_pending_signals(|pending| pending.push(signal, info));
-    let takes = |thread: &&Arc<Thread>| thread.with_signals(|signals| signals.takes(signal));
-    if let Some(thread) = threads.iter().find(takes) {
-        thread.add_work(Work::SIGNAL);
-    }
+    process.with_pending_signals(|pending| pending.discard(signal));
+    process.with_threads(|threads| {
+        for thread in threads {
+            thread.with_signals(|signals| signals.pending.discard(signal));
+        }
+    });
 }
 
 /// Sends a thread a signal that it brought upon itself: blocked or ignored, it ends the process.
@@ -290,7 +358,8 @@ pub fn force(thread: &Arc<Thread>, signal: Signal, info: SignalInfo) {
         thread.process().request_exit(killed_by(signal));
         return;
     }
-    thread.with_signals(|signals| signals.pending.push(signal, info));
+    // The kernel's own word is never lost for want of room; without memory for it the signal alone is pending.
+    let _ = thread.with_signals(|signals| signals.pending.push(signal, info, u64::MAX));
     thread.add_work(Work::SIGNAL);
 }
 

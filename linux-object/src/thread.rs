@@ -3,20 +3,25 @@
 use alloc::sync::Arc;
 use core::future::poll_fn;
 use core::pin::pin;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use core::task::Poll;
 
 use bitflags::bitflags;
 use executor::TaskRef;
+use kernel_hal::{Instant, VirtAddr};
 use kernel_object::address_space::AddressSpace;
 use ksync::{Once, Rank, SpinLock, WaitQueue};
 use linux_abi::process::WaitStatus;
 
+use crate::credentials::Credentials;
 use crate::file::FileTable;
+use crate::futex;
 use crate::namespace::PathContext;
 use crate::process::{Process, find_thread};
 use crate::program::ProgramImage;
-use crate::signal::{SignalActions, ThreadSignals};
+use crate::schedule::Schedule;
+use crate::signal::{NO_STACK, SignalActions, ThreadSignals};
+use crate::user_buffer::UserMemory;
 
 bitflags! {
     /// What a thread must look at before it goes back to user mode, and what ends its interruptible waits.
@@ -26,6 +31,8 @@ bitflags! {
         const EXIT = 1 << 0;
         /// A signal that it does not block may be pending.
         const SIGNAL = 1 << 1;
+        /// It may have been in the middle of a restartable sequence when something came between.
+        const PREEMPTED = 1 << 2;
     }
 }
 
@@ -46,43 +53,84 @@ pub struct Resources {
 
 /// A thread, as others see it.
 pub struct Thread {
-    id: i32,
+    id: AtomicI32,
     process: Arc<Process>,
     work: AtomicU32,
     task: Once<TaskRef>,
     resources: SpinLock<Resources>,
+    credentials: SpinLock<Arc<Credentials>>,
     signals: SpinLock<ThreadSignals>,
     clear_child_id: AtomicUsize,
+    robust_list: AtomicUsize,
+    /// The area of restartable sequences; 0 for none.
+    rseq: AtomicUsize,
+    rseq_signature: AtomicU32,
+    timer_slack_nanos: AtomicU64,
+    /// Until when an interrupted call that is made again waits; [`NO_DEADLINE`] if there is none.
+    restart_deadline: AtomicU64,
+    /// Nanoseconds in user mode; written by the thread alone.
+    user_nanos: AtomicU64,
+    pub(crate) minor_faults: AtomicU32,
     has_released_memory: AtomicBool,
     memory_released: WaitQueue,
     exit_status: SpinLock<Option<WaitStatus>>,
     name: SpinLock<[u8; NAME_BYTES]>,
+    pub(crate) schedule: SpinLock<Schedule>,
 }
+
+/// By how much timers may be late unless a program says otherwise, as on Linux. Ours are on time.
+const USUAL_SLACK_NANOS: u64 = 50_000;
+
+const NO_DEADLINE: u64 = u64::MAX;
 
 /// Bytes in a thread's name, the terminating zero included.
 pub const NAME_BYTES: usize = 16;
 
 impl Thread {
     /// A thread that does not run yet.
-    pub fn new(id: i32, process: Arc<Process>, resources: Resources, signals: ThreadSignals) -> Arc<Self> {
+    pub fn new(
+        id: i32,
+        process: Arc<Process>,
+        resources: Resources,
+        credentials: Arc<Credentials>,
+        signals: ThreadSignals,
+    ) -> Arc<Self> {
         Arc::new(Self {
-            id,
+            id: AtomicI32::new(id),
             process,
             work: AtomicU32::new(0),
             task: Once::new(),
-            resources: SpinLock::new(Rank::PROCESS, resources),
+            resources: SpinLock::new(Rank::THREAD, resources),
+            credentials: SpinLock::new(Rank::FILE, credentials),
             signals: SpinLock::new(Rank::FILE, signals),
             clear_child_id: AtomicUsize::new(0),
+            robust_list: AtomicUsize::new(0),
+            rseq: AtomicUsize::new(0),
+            rseq_signature: AtomicU32::new(0),
+            timer_slack_nanos: AtomicU64::new(USUAL_SLACK_NANOS),
+            restart_deadline: AtomicU64::new(NO_DEADLINE),
+            user_nanos: AtomicU64::new(0),
+            minor_faults: AtomicU32::new(0),
             has_released_memory: AtomicBool::new(false),
             memory_released: WaitQueue::new("memory released"),
             exit_status: SpinLock::new(Rank::FILE, None),
             name: SpinLock::new(Rank::INODE, [0; NAME_BYTES]),
+            schedule: SpinLock::new(Rank::THREAD, Schedule::default()),
         })
     }
 
     /// Its number.
+    #[inline]
     pub fn id(&self) -> i32 {
-        self.id
+        self.id.load(Ordering::Relaxed)
+    }
+
+    /// Gives it its process's number: it executes a program, and the leader has ended.
+    pub(crate) fn become_leader(&self) {
+        self.id.store(self.process.id(), Ordering::Relaxed);
+        if let Some(task) = self.task() {
+            task.record().set_tag(self.id() as u32);
+        }
     }
 
     /// The process (thread group) it belongs to.
@@ -104,6 +152,11 @@ impl Thread {
         }
     }
 
+    /// Notes, for the thread itself, that something came between two instructions of its program.
+    pub fn note_preemption(&self) {
+        self.work.fetch_or(Work::PREEMPTED.bits(), Ordering::Relaxed);
+    }
+
     /// Takes work off the list: the caller is about to look at it.
     pub fn clear_work(&self, work: Work) {
         self.work.fetch_and(!work.bits(), Ordering::AcqRel);
@@ -111,7 +164,7 @@ impl Thread {
 
     /// Notes which task the thread is; its future does so once, at its start. From then on [`current_thread`] finds it.
     pub fn set_task(&self, task: TaskRef) {
-        task.record().set_tag(self.id as u32);
+        task.record().set_tag(self.id() as u32);
         self.task.call_once(|| task);
     }
 
@@ -125,10 +178,30 @@ impl Thread {
         self.resources.lock().clone()
     }
 
+    /// What each signal does to it.
+    pub fn signal_actions(&self) -> Arc<SignalActions> {
+        self.resources.lock().signal_actions.clone()
+    }
+
     /// Replaces them: the thread executed a program, or stopped sharing.
     pub fn set_resources(&self, resources: Resources) {
         let previous = core::mem::replace(&mut *self.resources.lock(), resources);
         // Outside the lock: the last owner of an address space has much to free.
+        drop(previous);
+    }
+
+    /// Who it acts as.
+    pub fn credentials(&self) -> Arc<Credentials> {
+        self.credentials.lock().clone()
+    }
+
+    /// Changes who it acts as. Only the thread itself does. The first thread's are shown as the process's.
+    pub fn set_credentials(&self, credentials: Credentials) {
+        let credentials = Arc::new(credentials);
+        if self.id() == self.process.id() {
+            self.process.set_credentials(credentials.clone());
+        }
+        let previous = core::mem::replace(&mut *self.credentials.lock(), credentials);
         drop(previous);
     }
 
@@ -145,6 +218,89 @@ impl Thread {
     /// Sets where the thread's id is to be zeroed when it ends.
     pub fn set_clear_child_id(&self, address: usize) {
         self.clear_child_id.store(address, Ordering::Relaxed);
+    }
+
+    /// The list of robust futexes; 0 for none.
+    pub fn robust_list(&self) -> usize {
+        self.robust_list.load(Ordering::Relaxed)
+    }
+
+    /// Sets the list of robust futexes.
+    pub fn set_robust_list(&self, address: usize) {
+        self.robust_list.store(address, Ordering::Relaxed);
+    }
+
+    /// By how much its timers may be late.
+    pub fn timer_slack_nanos(&self) -> u64 {
+        self.timer_slack_nanos.load(Ordering::Relaxed)
+    }
+
+    /// Sets by how much its timers may be late.
+    pub fn set_timer_slack_nanos(&self, nanos: u64) {
+        self.timer_slack_nanos.store(nanos, Ordering::Relaxed);
+    }
+
+    /// The area of restartable sequences; 0 for none.
+    #[inline]
+    pub fn rseq(&self) -> usize {
+        self.rseq.load(Ordering::Relaxed)
+    }
+
+    /// What must stand before the code that aborts a sequence.
+    pub fn rseq_signature(&self) -> u32 {
+        self.rseq_signature.load(Ordering::Relaxed)
+    }
+
+    /// Sets the area of restartable sequences, and the signature.
+    pub fn set_rseq(&self, address: usize, signature: u32) {
+        self.rseq_signature.store(signature, Ordering::Relaxed);
+        self.rseq.store(address, Ordering::Relaxed);
+    }
+
+    /// What the thread owes to others before it lets go of its memory: what it held is released, and who waits for its
+    /// end is told. `is_shared`: others use the memory too.
+    pub async fn settle_with_memory(&self, memory: &UserMemory, is_shared: bool) {
+        let list = self.robust_list.swap(0, Ordering::Relaxed);
+        if list != 0 {
+            futex::robust::release_all(memory, VirtAddr::new(list), self.id()).await;
+        }
+        let clear = self.clear_child_id.swap(0, Ordering::Relaxed);
+        if clear != 0 && is_shared {
+            futex::announce_end(memory, VirtAddr::new(clear)).await;
+        }
+    }
+
+    /// Notes until when the call that is made again next has to wait.
+    pub fn set_restart_deadline(&self, deadline: Option<Instant>) {
+        let nanos = deadline.map_or(NO_DEADLINE, Instant::as_nanos);
+        self.restart_deadline.store(nanos, Ordering::Relaxed);
+    }
+
+    /// Until when a call waits that asks for a time from now on: if it is made again after an interruption, the end stays.
+    pub fn deadline_after(&self, duration: core::time::Duration) -> Instant {
+        match self.restart_deadline.swap(NO_DEADLINE, Ordering::Relaxed) {
+            NO_DEADLINE => Instant::now() + duration,
+            nanos => Instant::from_nanos(nanos),
+        }
+    }
+
+    /// Counts time in user mode. Only the thread itself does.
+    #[inline]
+    pub fn add_user_time(&self, nanos: u64) {
+        self.user_nanos.store(self.user_nanos.load(Ordering::Relaxed) + nanos, Ordering::Relaxed);
+    }
+
+    /// Nanoseconds in user mode.
+    pub fn user_nanos(&self) -> u64 {
+        self.user_nanos.load(Ordering::Relaxed)
+    }
+
+    /// Forgets what belonged to the program that was replaced.
+    pub(crate) fn forget_program(&self) {
+        self.set_clear_child_id(0);
+        self.set_robust_list(0);
+        self.set_rseq(0, 0);
+        self.with_signals(|signals| signals.alternate_stack = NO_STACK);
     }
 
     /// Says that the thread no longer uses the memory it was created with: it executes another program, or has ended.
@@ -184,6 +340,16 @@ impl Thread {
         *self.name.lock() = bytes;
     }
 
+    /// Waits for `future`, signals or not, unless the thread must end.
+    pub async fn unless_ending(&self, future: impl Future<Output = ()>) {
+        let mut future = pin!(future);
+        poll_fn(|context| match self.work().contains(Work::EXIT) {
+            true => Poll::Ready(()),
+            false => future.as_mut().poll(context),
+        })
+        .await;
+    }
+
     /// Waits for `future`, but not longer than until there is work for the thread: then `Err(Interrupted)`.
     ///
     /// The thread is one task, so whoever adds work wakes this very wait; nothing needs to be registered.
@@ -194,7 +360,12 @@ impl Thread {
             if let Poll::Ready(value) = future.as_mut().poll(context) {
                 return Poll::Ready(Ok(value));
             }
-            if self.work().is_empty() { Poll::Pending } else { Poll::Ready(Err(Interrupted)) }
+            // Who waits is in no sequence.
+            if self.work().difference(Work::PREEMPTED).is_empty() {
+                Poll::Pending
+            } else {
+                Poll::Ready(Err(Interrupted))
+            }
         })
         .await
     }

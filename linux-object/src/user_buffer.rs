@@ -32,8 +32,29 @@ impl UserMemory {
         Self { space }
     }
 
+    /// The address space.
+    pub fn space(&self) -> &Arc<AddressSpace> {
+        &self.space
+    }
+
+    /// Loads an aligned word if it is present. The address space must be in force on this hart.
+    pub fn try_load_u32(&self, address: VirtAddr) -> Result<u32, PageFault> {
+        user_memory::load_u32(address)
+    }
+
+    /// Replaces an aligned word that holds `expected`, if it is present; returns what it held. The address space must be
+    /// in force on this hart.
+    pub fn try_compare_exchange_u32(
+        &self,
+        address: VirtAddr,
+        expected: u32,
+        new: u32,
+    ) -> Result<u32, PageFault> {
+        user_memory::compare_exchange_u32(address, expected, new)
+    }
+
     /// Lets a fault be resolved: `Ok` to go on, or what stands in the way.
-    fn settle(&self, fault: PageFault) -> Result<(), Obstacle> {
+    pub(crate) fn settle(&self, fault: PageFault) -> Result<(), Obstacle> {
         match self.space.fault(fault) {
             FaultOutcome::Ready(FaultResult::Resolved) => Ok(()),
             FaultOutcome::Ready(FaultResult::OutOfMemory) => Err(Errno::ENOMEM.into()),
@@ -80,7 +101,7 @@ impl UserMemory {
     }
 
     /// Writes a structure.
-    pub fn write<T: IntoBytes + Immutable>(&self, address: VirtAddr, value: &T) -> Attempt<()> {
+    pub fn write<T: IntoBytes + Immutable + ?Sized>(&self, address: VirtAddr, value: &T) -> Attempt<()> {
         self.write_bytes(address, value.as_bytes())
     }
 

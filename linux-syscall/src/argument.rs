@@ -1,9 +1,11 @@
 //! Typed arguments: from a register, and printed for strace.
 
-use core::fmt::{self, Formatter};
+use core::fmt;
 
 use kernel_hal::VirtAddr;
 use linux_abi::file::{AT_FDCWD, OpenFlags};
+
+use crate::strace::Meaning;
 
 /// Decoded from a register. Decoding never fails: a handler judges the value.
 pub trait FromRegister {
@@ -13,8 +15,11 @@ pub trait FromRegister {
 
 /// Printed by strace.
 pub trait Argument {
+    /// What it means beyond its value.
+    const MEANING: Meaning = Meaning::Plain;
+
     /// Prints the register as this kind of argument.
-    fn print(register: usize, formatter: &mut Formatter<'_>) -> fmt::Result;
+    fn print(register: usize, output: &mut dyn fmt::Write) -> fmt::Result;
 }
 
 /// A file descriptor, as alleged.
@@ -54,7 +59,7 @@ pub struct Mode(pub u32);
 pub struct Bits(pub usize);
 
 macro_rules! argument {
-    ($kind:ty, $register:ident => $value:expr, $formatter:ident => $print:expr) => {
+    ($kind:ty, $register:ident => $value:expr, $formatter:ident => $print:expr $(, $meaning:expr)?) => {
         impl FromRegister for $kind {
             #[inline]
             fn from_register($register: usize) -> Self {
@@ -62,7 +67,8 @@ macro_rules! argument {
             }
         }
         impl Argument for $kind {
-            fn print($register: usize, $formatter: &mut Formatter<'_>) -> fmt::Result {
+            $( const MEANING: Meaning = $meaning; )?
+            fn print($register: usize, $formatter: &mut dyn fmt::Write) -> fmt::Result {
                 $print
             }
         }
@@ -74,9 +80,15 @@ argument!(u64, register => register as u64, formatter => write!(formatter, "{reg
 argument!(i64, register => register as i64, formatter => write!(formatter, "{}", register as i64));
 argument!(u32, register => register as u32, formatter => write!(formatter, "{:#x}", register as u32));
 argument!(i32, register => register as i32, formatter => write!(formatter, "{}", register as i32));
-argument!(UserAddress, register => Self(register), formatter => write!(formatter, "{register:#x}"));
-argument!(PathAddress, register => Self(register), formatter => write!(formatter, "{register:#x}"));
-argument!(Mode, register => Self(register as u32), formatter => write!(formatter, "{register:#o}"));
+argument!(UserAddress, register => Self(register), formatter => match register {
+    0 => formatter.write_str("NULL"),
+    address => write!(formatter, "{address:#x}"),
+});
+argument!(PathAddress, register => Self(register), formatter => write!(formatter, "{register:#x}"), Meaning::Path);
+argument!(Mode, register => Self(register as u32), formatter => match register as u32 {
+    0 => formatter.write_str("0"),
+    bits => write!(formatter, "0{bits:o}"),
+});
 argument!(Bits, register => Self(register), formatter => write!(formatter, "{register:#x}"));
 argument!(OpenArgument, register => Self(OpenFlags::from_bits_retain(register as u32)),
     formatter => write!(formatter, "{:?}", OpenFlags::from_bits_retain(register as u32)));

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::pin::Pin;
 
-use kernel_hal::UserContext;
+use kernel_hal::{Instant, UserContext};
 use linux_abi::Errno;
 use linux_object::obstacle::{Attempt, Obstacle, until_changed};
 use linux_object::process::execute::NewProgram;
@@ -48,6 +48,10 @@ pub enum Completion {
     Interrupted,
     /// A signal came first, and the call is not made again if a handler ran, whatever it says.
     InterruptedForGood,
+    /// As [`Completion::InterruptedForGood`]; if the call is made again, it waits until then, whatever its argument says.
+    InterruptedUntil(Instant),
+    /// The thread has other resources than before; the value is 0.
+    Resources(Box<Resources>),
     /// The registers were replaced: a signal handler has returned.
     Registers(Box<UserContext>),
 }
@@ -74,6 +78,13 @@ pub trait IntoOutcome {
 /// How an error looks in the result register.
 pub const fn encode_error(errno: Errno) -> usize {
     -(errno as u8 as isize) as usize
+}
+
+/// Whether a result register holds an error.
+#[inline]
+pub const fn is_error(value: usize) -> bool {
+    const LARGEST_ERROR: usize = 4095;
+    value > usize::MAX - LARGEST_ERROR
 }
 
 impl IntoOutcome for Outcome {

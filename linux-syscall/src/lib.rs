@@ -11,18 +11,31 @@
 extern crate alloc;
 
 mod argument;
+mod clone;
+mod control;
+mod execute;
 mod file;
+mod futex;
+mod hardware;
+mod identity;
+mod limits;
 mod memory;
 mod mount;
 mod names;
 mod poll;
 mod process;
+mod rseq;
+mod schedule;
 mod signal;
 mod signal_frame;
 mod system;
 mod time;
+mod usage;
+mod wait;
 
 pub mod call;
+pub mod counters;
+pub mod documentation;
 pub mod strace;
 pub mod table;
 pub mod user_loop;

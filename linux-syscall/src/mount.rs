@@ -32,7 +32,7 @@ pub fn mount(
     flags: Bits,
     options: PathAddress,
 ) -> Result<Outcome, Errno> {
-    if !call.thread.process().credentials().is_privileged() {
+    if !call.thread.credentials().is_privileged() {
         return Err(Errno::EPERM);
     }
     let flags = if flags.0 & OLD_MAGIC_MASK == OLD_MAGIC { flags.0 & !OLD_MAGIC_MASK } else { flags.0 };
@@ -50,7 +50,7 @@ pub fn mount(
             words = complete(|| memory.read_string(UserAddress(options.0).get(), PAGE_SIZE, Errno::EINVAL))
                 .await?;
         }
-        let credentials = thread.process().credentials();
+        let credentials = thread.credentials();
         let place = walk(&resources.paths, &credentials, None, &target, true).await?;
         if place.inode().file_type() != FileType::Directory {
             return Err(Errno::ENOTDIR);

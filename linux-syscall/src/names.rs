@@ -21,7 +21,7 @@ macro_rules! change {
         $( let $named = (start_of($call, $directory)?, $path); )+
         let (memory, resources, thread) = ($call.memory(), $call.resources.clone(), $call.owned_thread());
         Ok(slow(async move {
-            let credentials = thread.process().credentials();
+            let credentials = thread.credentials();
             let $actor = Actor { paths: &resources.paths, credentials: &credentials };
             $(
                 let (start, address) = $named;
@@ -117,7 +117,7 @@ pub fn truncate(call: &mut Call<'_>, path: PathAddress, size: i64) -> Result<Out
     let (memory, resources, thread) = (call.memory(), call.resources.clone(), call.owned_thread());
     Ok(slow(async move {
         let path = complete(|| memory.read_path(UserAddress(path.0).get())).await?;
-        let credentials = thread.process().credentials();
+        let credentials = thread.credentials();
         let place = walk(&resources.paths, &credentials, None, &path, true).await?;
         match place.inode().file_type() {
             FileType::Regular => {}
@@ -140,7 +140,7 @@ pub fn statfs(call: &mut Call<'_>, path: PathAddress, result: UserAddress) -> Re
     let (memory, resources, thread) = (call.memory(), call.resources.clone(), call.owned_thread());
     Ok(slow(async move {
         let path = complete(|| memory.read_path(UserAddress(path.0).get())).await?;
-        let credentials = thread.process().credentials();
+        let credentials = thread.credentials();
         let place = walk(&resources.paths, &credentials, None, &path, true).await?;
         let status = status_of(&place).await?;
         complete(|| memory.write(result.get(), &status)).await?;

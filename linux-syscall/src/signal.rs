@@ -1,6 +1,7 @@
 //! Syscalls on signals, and what a thread does about those that came.
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 
 use kernel_hal::{Instant, UserContext};
 use linux_abi::Errno;
@@ -8,33 +9,42 @@ use linux_abi::signal::{
     ActionFlags, MINSIGSTKSZ, SIG_BLOCK, SIG_DFL, SIG_IGN, SIG_SETMASK, SIG_UNBLOCK, SS_AUTODISARM,
     SS_DISABLE, SS_ONSTACK, SigAction, Signal, SignalSet, SignalStack,
 };
-use linux_abi::signal_info::SignalInfo;
+use linux_abi::signal_info::{SI_TKILL, SignalInfo};
 use linux_abi::time::Timespec;
-use linux_object::obstacle::complete;
-use linux_object::process::{find_process, find_thread};
+use linux_object::credentials::{may_signal, may_signal_thread};
+use linux_object::obstacle::{Obstacle, complete};
+use linux_object::process::{Process, find_process_of, find_thread};
 use linux_object::signal::{
-    DefaultAction, NO_STACK, default_action, has_deliverable, killed_by, pending_for, restarts_calls,
-    send_to_process, send_to_thread, take_deliverable,
+    DefaultAction, NO_STACK, default_action, forget_ignored, has_deliverable, killed_by, pending_for,
+    restarts_calls, send_to_process, take_deliverable, try_send_to_process, try_send_to_thread,
 };
-use linux_object::thread::{Interrupted, Work};
+use linux_object::thread::{Interrupted, Thread, Work};
+use linux_object::user_buffer::UserMemory;
 
 use crate::argument::UserAddress;
 use crate::call::{Call, Completion, Outcome, attempt, encode_error};
-use crate::signal_frame;
 use crate::user_loop::UserThread;
+use crate::{rseq, signal_frame};
 
 /// Length of `ecall`.
 const SYSCALL_INSTRUCTION_BYTES: usize = 4;
 
 /// Does what is pending before the thread goes back to user mode. False: the thread must end.
 pub(crate) async fn handle_work(user: &mut UserThread) -> bool {
-    user.thread.clear_work(Work::SIGNAL);
+    if user.thread.rseq() != 0 {
+        settle_rseq(user).await;
+    }
+    user.thread.clear_work(Work::SIGNAL | Work::PREEMPTED);
     while !user.thread.work().contains(Work::EXIT)
         && let Some((signal, info)) = take_deliverable(&user.thread)
     {
         deliver(user, signal, info).await;
     }
-    user.thread.until_process_goes_on().await;
+    if user.thread.process().is_stopped() {
+        user.context.save_float();
+        let thread = user.thread.clone();
+        Box::pin(async move { thread.until_process_goes_on().await }).await;
+    }
     if user.thread.work().contains(Work::EXIT) {
         return false;
     }
@@ -50,11 +60,27 @@ pub(crate) async fn handle_work(user: &mut UserThread) -> bool {
     true
 }
 
+/// Aborts a restartable sequence that the thread may be in.
+async fn settle_rseq(user: &mut UserThread) {
+    let memory = UserMemory::new(user.resources.address_space.clone());
+    let (thread, here) = (user.thread.clone(), user.context.program_counter);
+    // Boxed: it is too large for the future of every thread that waits.
+    match Box::pin(async move { rseq::settle(&thread, &memory, here).await }).await {
+        Ok(goes_on_at) => user.context.program_counter = goes_on_at,
+        Err(_) => {
+            let info = SignalInfo::kernel(Signal::SIGSEGV);
+            user.thread.set_rseq(0, 0);
+            linux_object::signal::force(&user.thread, Signal::SIGSEGV, info);
+        }
+    }
+}
+
 /// Lets the interrupted call be made again.
 fn restart(user: &mut UserThread) {
     if let Some(call) = user.interrupted.take() {
         user.context.registers[UserContext::A0] = call.first_argument;
         user.context.program_counter -= SYSCALL_INSTRUCTION_BYTES;
+        user.thread.set_restart_deadline(call.deadline);
     }
 }
 
@@ -65,7 +91,7 @@ async fn deliver(user: &mut UserThread, signal: Signal, info: SignalInfo) {
         SIG_DFL => {
             match default_action(signal) {
                 DefaultAction::Ignore | DefaultAction::Continue => {}
-                DefaultAction::Stop => user.thread.process().stop(signal),
+                DefaultAction::Stop => stop(user.thread.process(), signal),
                 DefaultAction::Terminate { .. } => {
                     user.thread.process().request_exit(killed_by(signal));
                 }
@@ -82,6 +108,7 @@ async fn deliver(user: &mut UserThread, signal: Signal, info: SignalInfo) {
         }
         None => {}
     }
+    user.thread.set_restart_deadline(None);
     // Boxed: it is too large for the future of every thread that waits.
     if Box::pin(signal_frame::push(user, signal, info, &action)).await.is_err() {
         // The program has no stack to be told on.
@@ -96,6 +123,13 @@ async fn deliver(user: &mut UserThread, signal: Signal, info: SignalInfo) {
         signals.set_blocked(blocked);
         signals.saved_mask = None;
     });
+}
+
+/// A group that nobody could continue is not stopped by its terminal.
+fn stop(process: &Process, signal: Signal) {
+    if signal == Signal::SIGSTOP || !process.is_in_orphaned_group() {
+        process.stop(signal);
+    }
 }
 
 pub fn rt_sigreturn(call: &mut Call<'_>) -> Outcome {
@@ -218,6 +252,8 @@ pub fn rt_sigtimedwait(
 /// The size of the only signal set that there is.
 const SIGNAL_SET_BYTES: usize = 8;
 
+const UNSUPPORTED_FLAGS: ActionFlags = ActionFlags::UNSUPPORTED.union(ActionFlags::EXPOSE_TAGBITS);
+
 pub fn rt_sigaction(
     call: &mut Call<'_>,
     signal: i32,
@@ -227,13 +263,19 @@ pub fn rt_sigaction(
 ) -> Result<Outcome, Errno> {
     let signal = Signal::new(signal).filter(|_| set_size == SIGNAL_SET_BYTES).ok_or(Errno::EINVAL)?;
     let actions = call.resources.signal_actions.clone();
-    let memory = call.memory();
+    let (memory, thread) = (call.memory(), call.owned_thread());
     Ok(attempt(call, move || {
         let previous = if new.is_null() {
             actions.get(signal)
         } else {
-            let action: SigAction = memory.read(new.get())?;
-            actions.set(signal, action)?
+            let mut action: SigAction = memory.read(new.get())?;
+            // What is not supported is gone when it is read back, as on Linux.
+            action.sa_flags &= ActionFlags::all().difference(UNSUPPORTED_FLAGS).bits();
+            action.sa_mask.remove(Signal::SIGKILL);
+            action.sa_mask.remove(Signal::SIGSTOP);
+            let previous = actions.set(signal, action)?;
+            forget_ignored(thread.process(), signal, &action);
+            previous
         };
         if !old.is_null() {
             memory.write(old.get(), &previous)?;
@@ -276,30 +318,57 @@ pub fn rt_sigprocmask(
     }))
 }
 
+/// A signal by its number; 0 only asks whether it could be sent.
+fn signal_or_probe(number: i32) -> Result<Option<Signal>, Errno> {
+    if number == 0 { Ok(None) } else { Signal::new(number).map(Some).ok_or(Errno::EINVAL) }
+}
+
+/// What the receiver is told of who sent a signal.
+fn sender(call: &Call<'_>, signal: Signal, make: fn(Signal, i32, u32) -> SignalInfo) -> SignalInfo {
+    let own = call.thread.process();
+    make(signal, own.id(), call.thread.credentials().real_user)
+}
+
 pub fn kill(call: &mut Call<'_>, id: i32, signal: i32) -> Result<usize, Errno> {
-    let signal = if signal == 0 { None } else { Some(Signal::new(signal).ok_or(Errno::EINVAL)?) };
-    let targets: alloc::vec::Vec<_> = match id {
-        1.. => alloc::vec![find_process(id).ok_or(Errno::ESRCH)?],
-        _ => {
-            let own = call.thread.process();
-            let group = if id == 0 { own.group() } else { id.checked_neg().ok_or(Errno::ESRCH)? };
-            let mut all = linux_object::process::all_processes();
-            all.retain(|process| match id {
-                -1 => process.id() != 1 && process.id() != own.id(),
-                _ => process.group() == group,
-            });
-            all
+    let signal = signal_or_probe(signal)?;
+    if id > 0 {
+        let target = find_process_of(id).ok_or(Errno::ESRCH)?;
+        may_signal(call.thread, &target, signal)?;
+        if let Some(signal) = signal {
+            send_to_process(&target, signal, sender(call, signal, SignalInfo::kill));
         }
-    };
-    if targets.is_empty() {
-        return Err(Errno::ESRCH);
+        return Ok(0);
     }
-    if let Some(signal) = signal {
-        let own = call.thread.process();
-        let info = SignalInfo::kill(signal, own.id(), own.credentials().real_user);
-        targets.iter().for_each(|target| send_to_process(target, signal, info));
+    let own = call.thread.process();
+    let group = if id == 0 { own.group() } else { id.checked_neg().ok_or(Errno::ESRCH)? };
+    let mut targets = linux_object::process::all_processes();
+    targets.retain(|process| match id {
+        -1 => process.id() != 1 && process.id() != own.id(),
+        _ => process.group() == group,
+    });
+    // Success if one of them may be told; the last refusal otherwise.
+    let mut outcome = Err(Errno::ESRCH);
+    for target in targets {
+        match may_signal(call.thread, &target, signal) {
+            Ok(()) => {
+                outcome = Ok(0);
+                if let Some(signal) = signal {
+                    send_to_process(&target, signal, sender(call, signal, SignalInfo::kill));
+                }
+            }
+            Err(errno) if outcome.is_err() && id != -1 => outcome = Err(errno),
+            Err(_) => {}
+        }
     }
-    Ok(0)
+    outcome
+}
+
+pub fn tkill(call: &mut Call<'_>, thread: i32, signal: i32) -> Result<usize, Errno> {
+    if thread <= 0 {
+        return Err(Errno::EINVAL);
+    }
+    let target = find_thread(thread).ok_or(Errno::ESRCH)?;
+    send_to(call, &target, signal)
 }
 
 pub fn tgkill(call: &mut Call<'_>, process: i32, thread: i32, signal: i32) -> Result<usize, Errno> {
@@ -307,11 +376,67 @@ pub fn tgkill(call: &mut Call<'_>, process: i32, thread: i32, signal: i32) -> Re
         return Err(Errno::EINVAL);
     }
     let target = find_thread(thread).filter(|found| found.process().id() == process).ok_or(Errno::ESRCH)?;
-    if signal != 0 {
-        let signal = Signal::new(signal).ok_or(Errno::EINVAL)?;
-        let own = call.thread.process();
-        let info = SignalInfo::thread_kill(signal, own.id(), own.credentials().real_user);
-        send_to_thread(&target, signal, info);
+    send_to(call, &target, signal)
+}
+
+fn send_to(call: &Call<'_>, target: &Arc<Thread>, signal: i32) -> Result<usize, Errno> {
+    let signal = signal_or_probe(signal)?;
+    may_signal_thread(call.thread, target, signal)?;
+    if let Some(signal) = signal {
+        try_send_to_thread(target, signal, sender(call, signal, SignalInfo::thread_kill))?;
+    }
+    Ok(0)
+}
+
+/// Reads what is to be sent with a signal. Only to itself may a process say that it came from the kernel or `kill`.
+fn read_info(call: &Call<'_>, signal: i32, info: UserAddress, is_own: bool) -> Result<SignalInfo, Errno> {
+    let memory = call.memory();
+    let mut sent: SignalInfo = match memory.read(info.get()) {
+        Ok(sent) => sent,
+        Err(Obstacle::Error(errno)) => return Err(errno),
+        Err(_) => return Err(Errno::EFAULT),
+    };
+    if (sent.si_code >= 0 || sent.si_code == SI_TKILL) && !is_own {
+        return Err(Errno::EPERM);
+    }
+    sent.si_signo = signal;
+    Ok(sent)
+}
+
+pub fn rt_sigqueueinfo(
+    call: &mut Call<'_>,
+    process: i32,
+    signal: i32,
+    info: UserAddress,
+) -> Result<usize, Errno> {
+    let is_own = process == call.thread.process().id();
+    let sent = read_info(call, signal, info, is_own)?;
+    let target = find_process_of(process).ok_or(Errno::ESRCH)?;
+    let signal = signal_or_probe(signal)?;
+    may_signal(call.thread, &target, signal)?;
+    if let Some(signal) = signal {
+        try_send_to_process(&target, signal, sent)?;
+    }
+    Ok(0)
+}
+
+pub fn rt_tgsigqueueinfo(
+    call: &mut Call<'_>,
+    process: i32,
+    thread: i32,
+    signal: i32,
+    info: UserAddress,
+) -> Result<usize, Errno> {
+    if process <= 0 || thread <= 0 {
+        return Err(Errno::EINVAL);
+    }
+    let is_own = thread == call.thread.id();
+    let sent = read_info(call, signal, info, is_own)?;
+    let target = find_thread(thread).filter(|found| found.process().id() == process).ok_or(Errno::ESRCH)?;
+    let signal = signal_or_probe(signal)?;
+    may_signal_thread(call.thread, &target, signal)?;
+    if let Some(signal) = signal {
+        try_send_to_thread(&target, signal, sent)?;
     }
     Ok(0)
 }

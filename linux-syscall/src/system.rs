@@ -1,17 +1,15 @@
 //! The system as a whole: its name, its randomness, its end.
 
-use alloc::vec::Vec;
-
 use kernel_hal::power;
 use linux_abi::Errno;
-use linux_abi::resource::Rlimit;
 use linux_abi::system::{
     LINUX_REBOOT_CMD_HALT, LINUX_REBOOT_CMD_POWER_OFF, LINUX_REBOOT_CMD_RESTART, LINUX_REBOOT_MAGIC1,
     LINUX_REBOOT_MAGIC2, LINUX_REBOOT_MAGIC2A, LINUX_REBOOT_MAGIC2B, LINUX_REBOOT_MAGIC2C,
     SYSLOG_ACTION_CLOSE, SYSLOG_ACTION_OPEN, SYSLOG_ACTION_READ_ALL, SYSLOG_ACTION_SIZE_BUFFER,
     SYSLOG_ACTION_SIZE_UNREAD, Sysinfo, Utsname,
 };
-use linux_object::{console, kernel_messages, random, resource_limits, version};
+use linux_object::credentials::Capabilities;
+use linux_object::{console, kernel_messages, random, version};
 
 use crate::argument::UserAddress;
 use crate::call::{Call, Outcome, attempt, slow};
@@ -23,9 +21,7 @@ pub fn uname(call: &mut Call<'_>, result: UserAddress) -> Outcome {
 }
 
 pub fn sethostname(call: &mut Call<'_>, name: UserAddress, len: i32) -> Result<Outcome, Errno> {
-    if !call.thread.process().credentials().is_privileged() {
-        return Err(Errno::EPERM);
-    }
+    call.thread.credentials().require(Capabilities::SYS_ADMIN)?;
     let len =
         usize::try_from(len).ok().filter(|&len| len <= version::LONGEST_HOST_NAME).ok_or(Errno::EINVAL)?;
     let memory = call.memory();
@@ -88,9 +84,7 @@ pub fn reboot(
     _argument: UserAddress,
 ) -> Result<Outcome, Errno> {
     let second = [LINUX_REBOOT_MAGIC2, LINUX_REBOOT_MAGIC2A, LINUX_REBOOT_MAGIC2B, LINUX_REBOOT_MAGIC2C];
-    if !call.thread.process().credentials().is_privileged() {
-        return Err(Errno::EPERM);
-    }
+    call.thread.credentials().require(Capabilities::SYS_BOOT)?;
     if magic != LINUX_REBOOT_MAGIC1 || !second.contains(&second_magic) {
         return Err(Errno::EINVAL);
     }
@@ -103,30 +97,6 @@ pub fn reboot(
         console::drain().await;
         log::info!("the machine is told to end");
         end()
-    }))
-}
-
-pub fn prlimit64(
-    call: &mut Call<'_>,
-    process: i32,
-    resource: u32,
-    new: UserAddress,
-    old: UserAddress,
-) -> Result<Outcome, Errno> {
-    if process != 0 && process != call.thread.process().id() {
-        return Err(Errno::ESRCH);
-    }
-    let limits: Vec<Rlimit> = resource_limits::defaults().to_vec();
-    let current = *limits.get(resource as usize).ok_or(Errno::EINVAL)?;
-    if !new.is_null() {
-        return Err(Errno::EPERM);
-    }
-    let memory = call.memory();
-    Ok(attempt(call, move || {
-        if !old.is_null() {
-            memory.write(old.get(), &current)?;
-        }
-        Ok(0)
     }))
 }
 

@@ -4,11 +4,13 @@
 //! decodes the registers and calls the handler, and an entry that describes it. A handler is a plain function too; what
 //! it returns says whether the call is done ([`IntoOutcome`]).
 
-use core::sync::atomic::{AtomicU64, Ordering};
-
 use crate::argument::{Argument, Bits, Fd, FromRegister, Mode, OpenArgument, PathAddress, UserAddress};
-use crate::call::{Call, IntoOutcome, Outcome};
-use crate::{file, memory, mount, names, poll, process, signal, system, time};
+use crate::call::{Call, IntoOutcome, Outcome, is_error};
+use crate::strace::Meaning;
+use crate::{
+    clone, control, counters, execute, file, futex, hardware, identity, limits, memory, mount, names, poll,
+    process, rseq, schedule, signal, system, time, usage, wait,
+};
 use linux_abi::Errno;
 
 /// How much of what Linux does a row does.
@@ -21,7 +23,27 @@ pub enum Support {
 }
 
 /// Prints a register as one kind of argument.
-pub type Printer = fn(usize, &mut core::fmt::Formatter<'_>) -> core::fmt::Result;
+pub type Printer = fn(usize, &mut dyn core::fmt::Write) -> core::fmt::Result;
+
+impl Support {
+    /// As listings show it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Partial => "partial",
+        }
+    }
+}
+
+/// One argument of a syscall.
+pub struct ArgumentRow {
+    /// Its name.
+    pub name: &'static str,
+    /// How its value is printed.
+    pub print: Printer,
+    /// What it means beyond that.
+    pub meaning: Meaning,
+}
 
 /// One syscall.
 pub struct Row {
@@ -29,8 +51,8 @@ pub struct Row {
     pub number: usize,
     /// Linux's name.
     pub name: &'static str,
-    /// The names of its arguments, and how to print each.
-    pub arguments: &'static [(&'static str, Printer)],
+    /// Its arguments.
+    pub arguments: &'static [ArgumentRow],
     /// How much is supported.
     pub support: Support,
     /// What is missing, or worth knowing.
@@ -61,7 +83,11 @@ macro_rules! syscall_table {
         pub static ROWS: &[Row] = &[ $( Row {
             number: $number,
             name: stringify!($name),
-            arguments: &[ $( (stringify!($argument), <$kind as Argument>::print) ),* ],
+            arguments: &[ $( ArgumentRow {
+                name: stringify!($argument),
+                print: <$kind as Argument>::print,
+                meaning: <$kind as Argument>::MEANING,
+            } ),* ],
             support: Support::$support,
             note: $note,
         } ),* ];
@@ -110,60 +136,102 @@ syscall_table! {
     81 sync() => mount::sync, Full, "";
     82 fsync(fd: Fd) => mount::fsync, Full, "";
     83 fdatasync(fd: Fd) => mount::fdatasync, Full, "";
+    90 capget(header: UserAddress, data: UserAddress) => identity::capget, Full, "";
+    91 capset(header: UserAddress, data: UserAddress) => identity::capset, Full, "";
+    92 personality(wanted: u32) => control::personality, Partial, "PER_LINUX without flags";
     93 exit(status: i32) => process::exit, Full, "";
     94 exit_group(status: i32) => process::exit_group, Full, "";
+    95 waitid(kind: u32, id: i32, info: UserAddress, options: u32, usage: UserAddress) => wait::waitid, Partial, "no P_PIDFD";
     96 set_tid_address(address: UserAddress) => process::set_tid_address, Full, "";
+    97 unshare(flags: Bits) => control::unshare, Partial, "no namespaces";
+    98 futex(address: UserAddress, operation: u32, value: u32, timeout: UserAddress, other: UserAddress, value3: u32) => futex::futex, Partial, "no priority inheritance";
+    99 set_robust_list(head: UserAddress, size: usize) => futex::set_robust_list, Full, "";
+    100 get_robust_list(thread: i32, head: UserAddress, size: UserAddress) => futex::get_robust_list, Full, "";
     101 nanosleep(request: UserAddress, rest: UserAddress) => time::nanosleep, Full, "";
-    113 clock_gettime(clock: i32, result: UserAddress) => time::clock_gettime, Partial, "no CPU-time clocks";
-    114 clock_getres(clock: i32, result: UserAddress) => time::clock_getres, Partial, "no CPU-time clocks";
-    115 clock_nanosleep(clock: i32, flags: i32, request: UserAddress, rest: UserAddress) => time::clock_nanosleep, Partial, "no CPU-time clocks";
+    113 clock_gettime(clock: i32, result: UserAddress) => time::clock_gettime, Partial, "no alarm clocks, no clocks of devices";
+    114 clock_getres(clock: i32, result: UserAddress) => time::clock_getres, Partial, "as clock_gettime";
+    115 clock_nanosleep(clock: i32, flags: i32, request: UserAddress, rest: UserAddress) => time::clock_nanosleep, Partial, "not on CPU-time clocks";
     116 syslog(action: i32, buffer: UserAddress, len: i32) => system::syslog, Partial, "READ, READ_CLEAR and CLEAR are refused; the console's level is fixed";
-    129 kill(process: i32, signal: i32) => signal::kill, Partial, "permissions are not checked";
-    131 tgkill(process: i32, thread: i32, signal: i32) => signal::tgkill, Partial, "permissions are not checked";
+    118 sched_setparam(thread: i32, parameter: UserAddress) => schedule::sched_setparam, Full, "";
+    119 sched_setscheduler(thread: i32, policy: i32, parameter: UserAddress) => schedule::sched_setscheduler, Full, "";
+    120 sched_getscheduler(thread: i32) => schedule::sched_getscheduler, Full, "";
+    121 sched_getparam(thread: i32, parameter: UserAddress) => schedule::sched_getparam, Full, "";
+    122 sched_setaffinity(thread: i32, len: u32, mask: UserAddress) => schedule::sched_setaffinity, Full, "";
+    123 sched_getaffinity(thread: i32, len: u32, mask: UserAddress) => schedule::sched_getaffinity, Full, "";
+    124 sched_yield() => schedule::sched_yield, Full, "";
+    125 sched_get_priority_max(policy: u32) => schedule::sched_get_priority_max, Full, "";
+    126 sched_get_priority_min(policy: u32) => schedule::sched_get_priority_min, Full, "";
+    127 sched_rr_get_interval(thread: i32, result: UserAddress) => schedule::sched_rr_get_interval, Full, "";
+    129 kill(process: i32, signal: i32) => signal::kill, Full, "";
+    130 tkill(thread: i32, signal: i32) => signal::tkill, Full, "";
+    131 tgkill(process: i32, thread: i32, signal: i32) => signal::tgkill, Full, "";
     132 sigaltstack(new: UserAddress, old: UserAddress) => signal::sigaltstack, Full, "";
     133 rt_sigsuspend(mask: UserAddress, set_size: usize) => signal::rt_sigsuspend, Full, "";
     134 rt_sigaction(signal: i32, new: UserAddress, old: UserAddress, set_size: usize) => signal::rt_sigaction, Full, "";
     135 rt_sigprocmask(how: i32, new: UserAddress, old: UserAddress, set_size: usize) => signal::rt_sigprocmask, Full, "";
     136 rt_sigpending(result: UserAddress, set_size: usize) => signal::rt_sigpending, Full, "";
     137 rt_sigtimedwait(set: UserAddress, info: UserAddress, timeout: UserAddress, set_size: usize) => signal::rt_sigtimedwait, Full, "";
+    138 rt_sigqueueinfo(process: i32, signal: i32, info: UserAddress) => signal::rt_sigqueueinfo, Full, "";
     139 rt_sigreturn() => signal::rt_sigreturn, Full, "";
+    140 setpriority(which: i32, who: i32, nice: i32) => schedule::setpriority, Full, "";
+    141 getpriority(which: i32, who: i32) => schedule::getpriority, Full, "";
     142 reboot(magic: u32, magic2: u32, command: u32, argument: UserAddress) => system::reboot, Partial, "power off, halt and restart";
+    143 setregid(real: u32, effective: u32) => identity::setregid, Full, "";
+    144 setgid(group: u32) => identity::setgid, Full, "";
+    145 setreuid(real: u32, effective: u32) => identity::setreuid, Full, "";
+    146 setuid(user: u32) => identity::setuid, Full, "";
+    147 setresuid(real: u32, effective: u32, saved: u32) => identity::setresuid, Full, "";
+    148 getresuid(real: UserAddress, effective: UserAddress, saved: UserAddress) => identity::getresuid, Full, "";
+    149 setresgid(real: u32, effective: u32, saved: u32) => identity::setresgid, Full, "";
+    150 getresgid(real: UserAddress, effective: UserAddress, saved: UserAddress) => identity::getresgid, Full, "";
+    151 setfsuid(user: u32) => identity::setfsuid, Full, "";
+    152 setfsgid(group: u32) => identity::setfsgid, Full, "";
+    153 times(result: UserAddress) => usage::times, Full, "";
     154 setpgid(process: i32, group: i32) => process::setpgid, Full, "";
     155 getpgid(process: i32) => process::getpgid, Full, "";
     156 getsid(process: i32) => process::getsid, Full, "";
     157 setsid() => process::setsid, Full, "";
+    158 getgroups(size: i32, list: UserAddress) => identity::getgroups, Full, "";
+    159 setgroups(size: i32, list: UserAddress) => identity::setgroups, Full, "";
     160 uname(result: UserAddress) => system::uname, Full, "";
     161 sethostname(name: UserAddress, len: i32) => system::sethostname, Full, "";
+    163 getrlimit(resource: u32, result: UserAddress) => limits::getrlimit, Full, "";
+    164 setrlimit(resource: u32, limit: UserAddress) => limits::setrlimit, Partial, "as prlimit64";
+    165 getrusage(who: i32, result: UserAddress) => usage::getrusage, Partial, "major faults and block operations are zero";
     166 umask(mask: Mode) => file::umask, Full, "";
-    169 gettimeofday(time: UserAddress, zone: UserAddress) => time::gettimeofday, Partial, "no time zone";
+    167 prctl(option: i32, second: usize, third: usize, fourth: usize, fifth: usize) => control::prctl, Partial, "the common options; no seccomp, no memory layout";
+    168 getcpu(hart: UserAddress, node: UserAddress) => schedule::getcpu, Full, "";
+    169 gettimeofday(time: UserAddress, zone: UserAddress) => time::gettimeofday, Full, "";
     172 getpid() => process::getpid, Full, "";
     173 getppid() => process::getppid, Full, "";
-    174 getuid() => process::getuid, Full, "";
-    175 geteuid() => process::geteuid, Full, "";
-    176 getgid() => process::getgid, Full, "";
-    177 getegid() => process::getegid, Full, "";
+    174 getuid() => identity::getuid, Full, "";
+    175 geteuid() => identity::geteuid, Full, "";
+    176 getgid() => identity::getgid, Full, "";
+    177 getegid() => identity::getegid, Full, "";
     178 gettid() => process::gettid, Full, "";
     179 sysinfo(result: UserAddress) => system::sysinfo, Partial, "load averages are zero";
     214 brk(end: UserAddress) => memory::brk, Full, "";
     215 munmap(address: UserAddress, len: usize) => memory::munmap, Full, "";
-    220 clone(flags: Bits, stack: UserAddress, parent_id: UserAddress, thread_pointer: usize, child_id: UserAddress) => process::clone, Partial, "no namespaces, no pidfd, no ptrace";
-    221 execve(path: PathAddress, arguments: UserAddress, environment: UserAddress) => process::execve, Partial, "set-id bits have no effect; other threads of the process are not ended";
+    220 clone(flags: Bits, stack: UserAddress, parent_id: UserAddress, thread_pointer: usize, child_id: UserAddress) => clone::clone, Partial, "no namespaces, no pidfd";
+    221 execve(path: PathAddress, arguments: UserAddress, environment: UserAddress) => execute::execve, Full, "";
     222 mmap(address: UserAddress, len: usize, protection: u32, flags: Bits, fd: Fd, offset: usize) => memory::mmap, Partial, "no huge pages, no locking";
     226 mprotect(address: UserAddress, len: usize, protection: u32) => memory::mprotect, Full, "";
-    260 wait4(process: i32, status: UserAddress, options: u32, usage: UserAddress) => process::wait4, Partial, "no resource usage";
-    261 prlimit64(process: i32, resource: u32, new: UserAddress, old: UserAddress) => system::prlimit64, Partial, "limits can be read";
+    240 rt_tgsigqueueinfo(process: i32, thread: i32, signal: i32, info: UserAddress) => signal::rt_tgsigqueueinfo, Full, "";
+    258 riscv_hwprobe(pairs: UserAddress, pair_count: usize, set_bytes: usize, set: UserAddress, flags: u32) => hardware::riscv_hwprobe, Partial, "vendor numbers are zero";
+    259 riscv_flush_icache(start: UserAddress, end: UserAddress, flags: usize) => hardware::riscv_flush_icache, Full, "";
+    260 wait4(process: i32, status: UserAddress, options: u32, usage: UserAddress) => wait::wait4, Full, "";
+    261 prlimit64(process: i32, resource: u32, new: UserAddress, old: UserAddress) => limits::prlimit64, Partial, "FSIZE, CPU, RSS, LOCKS, MSGQUEUE, RTTIME and CORE have no effect";
+    268 setns(fd: Fd, kind: i32) => control::setns, Partial, "there are no namespaces";
+    274 sched_setattr(thread: i32, attributes: UserAddress, flags: u32) => schedule::sched_setattr, Partial, "no deadlines, no clamping of utilization";
+    275 sched_getattr(thread: i32, attributes: UserAddress, size: u32, flags: u32) => schedule::sched_getattr, Full, "";
     276 renameat2(old_directory: Fd, old: PathAddress, new_directory: Fd, new: PathAddress, flags: u32) => names::renameat2, Partial, "RENAME_WHITEOUT is refused";
     278 getrandom(buffer: UserAddress, count: usize, flags: u32) => system::getrandom, Full, "";
+    281 execveat(directory: Fd, path: PathAddress, arguments: UserAddress, environment: UserAddress, flags: u32) => execute::execveat, Full, "";
+    283 membarrier(command: i32, flags: u32, hart: i32) => hardware::membarrier, Full, "";
     291 statx(directory: Fd, path: PathAddress, flags: u32, mask: u32, buffer: UserAddress) => file::statx, Full, "";
+    293 rseq(area: UserAddress, len: u32, flags: i32, signature: u32) => rseq::rseq, Full, "";
+    435 clone3(arguments: UserAddress, size: usize) => clone::clone3, Partial, "no namespaces, no control groups, no pidfd";
     439 faccessat2(directory: Fd, path: PathAddress, mode: u32, flags: u32) => file::faccessat2, Full, "";
-}
-
-/// How often each number was called; the last counts all that are beyond the table.
-static COUNTS: [AtomicU64; NUMBERS + 1] = [const { AtomicU64::new(0) }; NUMBERS + 1];
-
-/// How often a number was called.
-pub fn count(number: usize) -> u64 {
-    COUNTS[number.min(NUMBERS)].load(Ordering::Relaxed)
 }
 
 /// The row of a number.
@@ -180,9 +248,15 @@ fn unknown(call: &mut Call<'_>) -> Outcome {
 #[inline]
 pub fn dispatch(call: &mut Call<'_>) -> Outcome {
     let number = call.context.syscall_number();
-    COUNTS[number.min(NUMBERS)].fetch_add(1, Ordering::Relaxed);
-    match HANDLERS.get(number) {
+    counters::count_call(number);
+    let outcome = match HANDLERS.get(number) {
         Some(handler) => handler(call),
         None => unknown(call),
+    };
+    if let Outcome::Done(value) = outcome
+        && is_error(value)
+    {
+        counters::count_error(number);
     }
+    outcome
 }

@@ -1,40 +1,115 @@
 //! Clocks and sleeping.
 
+use alloc::sync::Arc;
 use core::time::Duration;
 
 use kernel_hal::Instant;
 use linux_abi::Errno;
 use linux_abi::time::{
-    CLOCK_BOOTTIME, CLOCK_MONOTONIC, CLOCK_MONOTONIC_COARSE, CLOCK_MONOTONIC_RAW, CLOCK_REALTIME,
-    CLOCK_REALTIME_COARSE, TIMER_ABSTIME, Timespec, Timeval,
+    CLOCK_BOOTTIME, CLOCK_MONOTONIC, CLOCK_MONOTONIC_COARSE, CLOCK_MONOTONIC_RAW, CLOCK_PROCESS_CPUTIME_ID,
+    CLOCK_REALTIME, CLOCK_REALTIME_COARSE, CLOCK_TAI, CLOCK_THREAD_CPUTIME_ID, TIMER_ABSTIME, Timespec,
+    Timeval, Timezone,
 };
 use linux_object::clock;
 use linux_object::obstacle::complete;
-use linux_object::thread::Interrupted;
+use linux_object::process::{Process, find_process, find_thread};
+use linux_object::thread::{Interrupted, Thread};
 
 use crate::argument::UserAddress;
 use crate::call::{Call, Completion, Outcome, attempt};
 
-fn read_clock(clock: i32) -> Result<Duration, Errno> {
-    match clock {
-        CLOCK_REALTIME | CLOCK_REALTIME_COARSE => Ok(clock::real_time()),
-        CLOCK_MONOTONIC | CLOCK_MONOTONIC_RAW | CLOCK_MONOTONIC_COARSE | CLOCK_BOOTTIME => {
-            Ok(Duration::from_nanos(Instant::now().as_nanos()))
+/// A clock by its number.
+enum Clock {
+    /// The time of day, or time since the machine's start.
+    Wall { is_real: bool, is_coarse: bool },
+    /// The time of day without leap seconds.
+    Atomic,
+    /// The time that a thread has used.
+    Thread(Arc<Thread>),
+    /// The time that a process has used.
+    Process(Arc<Process>),
+}
+
+/// In the number of a CPU-time clock: it is a thread's.
+const CPU_CLOCK_OF_THREAD: i32 = 4;
+/// In the number of a CPU-time clock: what is counted; 3 would be a descriptor's clock.
+const CPU_CLOCK_KIND: i32 = 3;
+const CPU_CLOCK_USER: i32 = 1;
+const TAI_OFFSET: Duration = Duration::from_secs(37);
+
+impl Clock {
+    fn find(call: &Call<'_>, number: i32) -> Result<Self, Errno> {
+        let wall = |is_real, is_coarse| Ok(Self::Wall { is_real, is_coarse });
+        match number {
+            CLOCK_REALTIME => wall(true, false),
+            CLOCK_REALTIME_COARSE => wall(true, true),
+            CLOCK_MONOTONIC | CLOCK_MONOTONIC_RAW | CLOCK_BOOTTIME => wall(false, false),
+            CLOCK_MONOTONIC_COARSE => wall(false, true),
+            CLOCK_TAI => Ok(Self::Atomic),
+            CLOCK_PROCESS_CPUTIME_ID => Ok(Self::Process(call.thread.process().clone())),
+            CLOCK_THREAD_CPUTIME_ID => Ok(Self::Thread(call.owned_thread())),
+            ..0 => Self::find_cpu_clock(call, number),
+            _ => Err(Errno::EINVAL),
         }
-        _ => Err(Errno::EINVAL),
+    }
+
+    /// The number has the process's or thread's in its upper bits, inverted.
+    fn find_cpu_clock(call: &Call<'_>, number: i32) -> Result<Self, Errno> {
+        let id = !(number >> 3);
+        if number & CPU_CLOCK_KIND == CPU_CLOCK_KIND {
+            return Err(Errno::EINVAL);
+        }
+        let own = call.thread.process();
+        if number & CPU_CLOCK_OF_THREAD != 0 {
+            let thread = if id == 0 { Some(call.owned_thread()) } else { find_thread(id) };
+            let thread = thread.filter(|thread| thread.process().id() == own.id());
+            return thread.map(Self::Thread).ok_or(Errno::EINVAL);
+        }
+        let process = if id == 0 { Some(own.clone()) } else { find_process(id) };
+        process.map(Self::Process).ok_or(Errno::EINVAL)
+    }
+
+    fn read(&self) -> Duration {
+        let wall = |is_real| match is_real {
+            true => clock::real_time(),
+            false => Duration::from_nanos(Instant::now().as_nanos()),
+        };
+        match self {
+            Self::Wall { is_real, is_coarse: true } => clock::coarse(*is_real),
+            Self::Wall { is_real, is_coarse: false } => wall(*is_real),
+            Self::Atomic => clock::real_time() + TAI_OFFSET,
+            Self::Thread(thread) => thread.cpu_time(),
+            Self::Process(process) => process.cpu_time(),
+        }
+    }
+
+    fn resolution(&self) -> Duration {
+        match self {
+            Self::Wall { is_coarse: true, .. } => clock::COARSE_RESOLUTION,
+            _ => Duration::from_nanos(1),
+        }
+    }
+}
+
+fn read_clock(call: &Call<'_>, number: i32) -> Result<Duration, Errno> {
+    let user_time = |process: &Process| process.usage().user;
+    match Clock::find(call, number)? {
+        Clock::Process(process) if number < 0 && number & CPU_CLOCK_KIND == CPU_CLOCK_USER => {
+            Ok(user_time(&process))
+        }
+        found => Ok(found.read()),
     }
 }
 
 pub fn clock_gettime(call: &mut Call<'_>, clock: i32, result: UserAddress) -> Result<Outcome, Errno> {
-    let time = Timespec::from_duration(read_clock(clock)?);
+    let time = Timespec::from_duration(read_clock(call, clock)?);
     let memory = call.memory();
     Ok(attempt(call, move || memory.write(result.get(), &time).map(|()| 0)))
 }
 
 pub fn clock_getres(call: &mut Call<'_>, clock: i32, result: UserAddress) -> Result<Outcome, Errno> {
-    read_clock(clock)?;
+    let resolution = Timespec::from_duration(Clock::find(call, clock)?.resolution());
     let memory = call.memory();
-    let resolution = Timespec { tv_sec: 0, tv_nsec: 1 };
     Ok(attempt(call, move || {
         if !result.is_null() {
             memory.write(result.get(), &resolution)?;
@@ -44,14 +119,15 @@ pub fn clock_getres(call: &mut Call<'_>, clock: i32, result: UserAddress) -> Res
 }
 
 pub fn gettimeofday(call: &mut Call<'_>, time: UserAddress, zone: UserAddress) -> Result<Outcome, Errno> {
-    if !zone.is_null() {
-        return Err(Errno::EINVAL);
-    }
     let memory = call.memory();
     let now = Timeval::from_duration(clock::real_time());
     Ok(attempt(call, move || {
         if !time.is_null() {
             memory.write(time.get(), &now)?;
+        }
+        if !zone.is_null() {
+            // There is no time zone in the kernel: that of Greenwich, as on Linux until somebody sets another.
+            memory.write(zone.get(), &Timezone::default())?;
         }
         Ok(0)
     }))
@@ -68,7 +144,18 @@ pub fn clock_nanosleep(
     request: UserAddress,
     rest: UserAddress,
 ) -> Result<Outcome, Errno> {
-    let now_by_clock = read_clock(clock)?;
+    if matches!(
+        clock,
+        CLOCK_THREAD_CPUTIME_ID | CLOCK_MONOTONIC_RAW | CLOCK_REALTIME_COARSE | CLOCK_MONOTONIC_COARSE
+    ) || clock < 0
+        || clock == CLOCK_PROCESS_CPUTIME_ID
+    {
+        // Linux refuses the same clocks, but for those of processes' time, on which nobody sleeps here.
+        let known = Clock::find(call, clock).is_ok();
+        let is_thread_clock = clock == CLOCK_THREAD_CPUTIME_ID;
+        return Err(if known && !is_thread_clock { Errno::EOPNOTSUPP } else { Errno::EINVAL });
+    }
+    let now_by_clock = read_clock(call, clock)?;
     let is_absolute = flags & TIMER_ABSTIME != 0;
     let (memory, thread) = (call.memory(), call.owned_thread());
     Ok(Outcome::Wait(alloc::boxed::Box::pin(async move {
@@ -81,14 +168,16 @@ pub fn clock_nanosleep(
             Ok(duration) => duration,
             Err(errno) => return Completion::Error(errno),
         };
-        let deadline = Instant::now() + duration;
+        let deadline = if is_absolute { Instant::now() + duration } else { thread.deadline_after(duration) };
         match thread.interruptible(executor::sleep_until(deadline)).await {
             Ok(_) => Completion::Value(0),
-            Err(Interrupted) if is_absolute || rest.is_null() => Completion::Interrupted,
+            // Whatever a handler says: absolute sleeps are not made again after one, either.
+            Err(Interrupted) if is_absolute => Completion::InterruptedForGood,
+            Err(Interrupted) if rest.is_null() => Completion::InterruptedUntil(deadline),
             Err(Interrupted) => {
                 let left = Timespec::from_duration(deadline.since(Instant::now()));
                 match complete(|| memory.write(rest.get(), &left)).await {
-                    Ok(()) => Completion::Interrupted,
+                    Ok(()) => Completion::InterruptedUntil(deadline),
                     Err(errno) => Completion::Error(errno),
                 }
             }

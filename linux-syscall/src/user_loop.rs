@@ -3,10 +3,11 @@
 //! Its loop: do what is pending, enter user mode, look at the trap, answer it, repeat. While the future waits it owns no
 //! kernel stack; its registers are in it.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 
 use executor::TaskOptions;
-use kernel_hal::{PageFault, TrapCause, UserContext, VirtAddr, interrupt};
+use kernel_hal::{HartId, Instant, PageFault, TrapCause, UserContext, VirtAddr, interrupt};
 use kernel_object::address_space::{AddressSpace, FaultOutcome, FaultResult};
 use linux_abi::signal::Signal;
 use linux_abi::signal_info::{
@@ -20,7 +21,7 @@ use linux_object::thread::{Resources, Thread, Work};
 use linux_object::user_buffer::UserMemory;
 
 use crate::call::{Call, Completion, Outcome, SlowCall, encode_error};
-use crate::{signal, strace, table};
+use crate::{counters, signal, strace, table};
 
 /// The most that a thread's future may occupy: ten thousand waiting threads cost so much each.
 const MOST_FUTURE_BYTES: usize = 1024;
@@ -34,13 +35,15 @@ pub fn spawn(started: StartedThread) {
         tenancy: started.tenancy,
         interrupted: None,
     };
-    spawn_small(run(user, started.set_child_id));
+    let schedule = user.thread.schedule();
+    let options = TaskOptions::new("user").class(schedule.class()).affinity(schedule.hart_mask());
+    spawn_small(options, run(user, started.set_child_id));
 }
 
 /// Spawns a future of which the compiler has checked that it is small enough.
-fn spawn_small<F: Future<Output = ()> + Send + 'static>(future: F) {
+fn spawn_small<F: Future<Output = ()> + Send + 'static>(options: TaskOptions, future: F) {
     const { assert!(size_of::<F>() <= MOST_FUTURE_BYTES) };
-    executor::spawn(TaskOptions::new("user"), future).detach();
+    executor::spawn(options, future).detach();
 }
 
 /// The thread's whole life.
@@ -55,7 +58,12 @@ fn run(mut user: UserThread, set_child_id: usize) -> impl Future<Output = ()> {
             match user.enter() {
                 Left::Trap(TrapCause::Syscall) => {
                     if let Some(slow) = user.syscall() {
+                        let hart = HartId::current();
                         user.wait(slow).await;
+                        // Whoever waited was in no restartable sequence, but may be elsewhere now.
+                        if hart != HartId::current() {
+                            user.note_preemption();
+                        }
                     }
                 }
                 Left::Trap(TrapCause::Interrupt) => {}
@@ -64,6 +72,7 @@ fn run(mut user: UserThread, set_child_id: usize) -> impl Future<Output = ()> {
                 Left::Reschedule => {
                     user.context.save_float();
                     executor::reschedule().await;
+                    user.note_preemption();
                 }
                 Left::Work => {
                     if !signal::handle_work(&mut user).await {
@@ -104,16 +113,21 @@ pub(crate) struct InterruptedCall {
     pub(crate) first_argument: usize,
     /// Whether a handler with `SA_RESTART` lets it be made again.
     pub(crate) may_restart: bool,
+    /// Until when it waits if it is made again without a handler having run.
+    pub(crate) deadline: Option<Instant>,
 }
 
 impl UserThread {
     async fn begin(&mut self, set_child_id: usize) {
         self.thread.set_task(executor::current_task().expect("a thread's future is a task's"));
+        // It may have been changed since the task was made.
+        self.thread.apply_schedule();
         if set_child_id != 0 {
             let memory = UserMemory::new(self.resources.address_space.clone());
             let id = self.thread.id();
             // Linux ignores a bad address here, too.
-            let _ = complete(|| memory.write(VirtAddr::new(set_child_id), &id)).await;
+            let write = complete(move || memory.write(VirtAddr::new(set_child_id), &id));
+            let _ = Box::pin(write).await;
         }
     }
 
@@ -128,7 +142,10 @@ impl UserThread {
             Left::Reschedule
         } else {
             self.resources.address_space.activate();
-            Left::Trap(self.context.run())
+            let entered = Instant::now();
+            let trap = self.context.run();
+            self.thread.add_user_time(Instant::now().nanos_since(entered));
+            Left::Trap(trap)
         };
         interrupt::enable();
         left
@@ -160,20 +177,35 @@ impl UserThread {
         let completion = slow.await;
         let first_argument = self.context.registers[UserContext::A0];
         if strace::is_enabled() {
-            strace::print_completion(&self.thread, &completion);
+            strace::print_completion(&self.thread, &self.resources, &self.context, &completion);
+        }
+        if matches!(completion, Completion::Error(_)) {
+            counters::count_error(self.context.syscall_number());
         }
         match completion {
             Completion::Value(value) => self.context.set_syscall_result(value),
             Completion::Error(errno) => self.context.set_syscall_result(encode_error(errno)),
             Completion::Interrupted => {
-                self.interrupted = Some(InterruptedCall { first_argument, may_restart: true });
+                self.interrupted =
+                    Some(InterruptedCall { first_argument, may_restart: true, deadline: None });
                 self.thread.add_work(Work::SIGNAL);
             }
             Completion::InterruptedForGood => {
-                self.interrupted = Some(InterruptedCall { first_argument, may_restart: false });
+                self.interrupted =
+                    Some(InterruptedCall { first_argument, may_restart: false, deadline: None });
+                self.thread.add_work(Work::SIGNAL);
+            }
+            Completion::InterruptedUntil(deadline) => {
+                self.interrupted =
+                    Some(InterruptedCall { first_argument, may_restart: false, deadline: Some(deadline) });
                 self.thread.add_work(Work::SIGNAL);
             }
             Completion::Registers(context) => self.context = *context,
+            Completion::Resources(resources) => {
+                self.resources = *resources;
+                self.thread.set_resources(self.resources.clone());
+                self.context.set_syscall_result(0);
+            }
             Completion::Program(program) => {
                 self.context = program.context;
                 let former = core::mem::replace(&mut self.resources, program.resources);
@@ -184,12 +216,24 @@ impl UserThread {
         }
     }
 
+    /// Something came between two instructions of the program.
+    fn note_preemption(&self) {
+        if self.thread.rseq() != 0 {
+            self.thread.note_preemption();
+        }
+    }
+
     async fn page_fault(&mut self, fault: PageFault) {
         let result = match self.resources.address_space.fault(fault) {
-            FaultOutcome::Ready(result) => result,
+            FaultOutcome::Ready(result) => {
+                self.thread.count_minor_fault();
+                result
+            }
             FaultOutcome::NeedsLoad(_) => {
                 self.context.save_float();
-                self.resources.address_space.fault_in(fault).await
+                let result = self.resources.address_space.fault_in(fault).await;
+                self.note_preemption();
+                result
             }
         };
         let address = fault.address.as_usize() as u64;
@@ -234,13 +278,13 @@ impl UserThread {
     /// The thread's end: its number in memory is zeroed, and it lets go of everything that it shares.
     async fn leave(&mut self) {
         self.context.save_float();
-        let clear = self.thread.clear_child_id();
-        if clear != 0 && self.tenancy.is_shared() {
+        {
             let memory = UserMemory::new(self.resources.address_space.clone());
-            // Nobody is left who could be told of a bad address.
-            let _ = complete(|| memory.write(VirtAddr::new(clear), &0u32)).await;
+            let (thread, is_shared) = (self.thread.clone(), self.tenancy.is_shared());
+            // Boxed: it is too large for the future of every thread that waits.
+            Box::pin(async move { thread.settle_with_memory(&memory, is_shared).await }).await;
         }
-        if Arc::strong_count(&self.resources.files) <= OWN_REFERENCES {
+        if self.resources.files.remove_user() {
             drop(self.resources.files.close_all());
         }
         let replacement = self.tenancy.of_copy();
@@ -252,6 +296,3 @@ impl UserThread {
         end_thread(&self.thread);
     }
 }
-
-/// References to a resource that are the thread's own: in its future and in what others see of it.
-const OWN_REFERENCES: usize = 2;

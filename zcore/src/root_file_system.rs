@@ -176,7 +176,7 @@ async fn mount_devices(root: &Arc<Place>) {
     match walk(&paths, &Credentials::default(), None, b"/dev", true).await {
         Ok(place) if place.inode().file_type() == FileType::Directory => match device_files::file_system() {
             Ok(devices) => {
-                namespace::attach(devices, Some(place));
+                namespace::attach_from(b"devtmpfs", devices, Some(place));
             }
             Err(errno) => log::error!("/dev: {errno}"),
         },

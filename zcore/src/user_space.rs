@@ -5,8 +5,8 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use executor::TaskOptions;
-use kernel_hal::Instant;
 use kernel_hal::command_line::{CommandLine, ForInit};
+use kernel_hal::{Instant, time};
 use kernel_object::address_space::{AddressSpace, Layout, Limits};
 use linux_abi::Errno;
 use linux_abi::file::OpenFlags;
@@ -16,10 +16,10 @@ use linux_object::namespace::{self, PathContext};
 use linux_object::process::execute::{ProgramRequest, execute};
 use linux_object::process::{first_process, set_thread_spawner, start_first_thread};
 use linux_object::thread::Resources;
-use linux_object::{clock, console, device_files as devices, kernel_messages, procfs, sysfs};
+use linux_object::{clock, console, device_files as devices, hardware, kernel_messages, procfs, sysfs};
 use rcore_fs::tmpfs::{Tmpfs, TmpfsOptions};
 
-use crate::{ENTRY, command_line, devices as machine_devices, root_file_system};
+use crate::{ENTRY, command_line, devices as machine_devices, machine_description, root_file_system};
 
 const MEMORY_DEVICES: u32 = 1;
 const NULL: u32 = 3;
@@ -34,16 +34,27 @@ const VIRTIO_CONSOLES: u32 = 229;
 /// Starts the task that starts the first program.
 pub fn start() {
     set_thread_spawner(linux_syscall::user_loop::spawn);
-    linux_syscall::strace::set_enabled(command_line().has("strace"));
+    if command_line().has("strace") {
+        linux_syscall::strace::set_filter(command_line().value("strace"));
+    }
+    procfs::add_own_file("syscalls", |output| linux_syscall::counters::write(output));
     register_devices();
     register_disks();
     register_file_systems();
+    register_harts();
     executor::spawn(TaskOptions::new("boot"), async {
         if let Err(failure) = run_first_program().await {
             panic!("{failure}");
         }
     })
     .detach();
+}
+
+fn register_harts() {
+    let frequency = time::ticks_per_second();
+    let harts = machine_description().usable_harts().take(kernel_hal::MAX_HARTS);
+    let values = harts.map(|hart| hardware::values(|name| hart.has_extension(name), frequency));
+    hardware::register(values.collect());
 }
 
 fn register_devices() {
@@ -131,10 +142,12 @@ async fn run_first_program() -> Result<(), Failure> {
         all_arguments.extend(arguments.iter().cloned());
         let request = ProgramRequest {
             path: path.as_bytes().to_vec(),
+            place: None,
+            path_is_hidden: false,
             arguments: all_arguments,
             environment: environment.clone(),
         };
-        match execute(&thread, &resources, request).await {
+        match execute(&thread, &resources, false, request).await {
             Ok(program) => {
                 let entry = ENTRY.get().copied().unwrap_or_default();
                 let micros = Instant::now().since(entry).as_micros();

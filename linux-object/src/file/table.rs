@@ -2,6 +2,7 @@
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use ksync::{Rank, SpinLock};
 use linux_abi::Errno;
@@ -18,7 +19,7 @@ struct Entry {
 }
 
 /// The descriptors of those threads that share it.
-pub struct FileTable(SpinLock<Vec<Option<Entry>>>);
+pub struct FileTable(SpinLock<Vec<Option<Entry>>>, AtomicUsize);
 
 impl Default for FileTable {
     fn default() -> Self {
@@ -28,7 +29,22 @@ impl Default for FileTable {
 
 impl FileTable {
     fn with(entries: Vec<Option<Entry>>) -> Self {
-        Self(SpinLock::new(Rank::FILE_TABLE, entries))
+        Self(SpinLock::new(Rank::FILE_TABLE, entries), AtomicUsize::new(0))
+    }
+
+    /// How many threads use it. References to it do not tell: others look at it for a moment.
+    pub fn users(&self) -> usize {
+        self.1.load(Ordering::Acquire)
+    }
+
+    /// One more thread uses it.
+    pub fn add_user(&self) {
+        self.1.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A thread no longer uses it. Whether it was the last one: then everything can be closed.
+    pub fn remove_user(&self) -> bool {
+        self.1.fetch_sub(1, Ordering::AcqRel) == 1
     }
 
     /// A copy: the same openings under the same numbers.

@@ -6,15 +6,21 @@ use alloc::vec::Vec;
 use kernel_hal::UserContext;
 use linux_abi::Errno;
 
-use crate::namespace::walk;
+use super::only_thread::become_only_thread;
+use crate::credentials::ProgramOwner;
+use crate::namespace::{Place, walk};
 use crate::program::{self, Interpreter, ProgramSource, Tenancy};
-use crate::signal::NO_STACK;
 use crate::thread::{Resources, Thread};
+use crate::user_buffer::UserMemory;
 
 /// What is to be executed.
 pub struct ProgramRequest {
-    /// The file.
+    /// The file's path, as the program is told.
     pub path: Vec<u8>,
+    /// The file, if it has been looked up.
+    pub place: Option<Arc<Place>>,
+    /// Whether an interpreter would not find the file by this path.
+    pub path_is_hidden: bool,
     /// `argv`.
     pub arguments: Vec<Vec<u8>>,
     /// `envp`.
@@ -31,27 +37,32 @@ pub struct NewProgram {
     pub tenancy: Tenancy,
 }
 
-/// References to the file table that are the thread's own: in its future, in what others see of it, and in this call.
-const OWN_REFERENCES: usize = 3;
-
 /// How many scripts may name each other as interpreters.
 const MOST_SCRIPTS: usize = 5;
 
-/// Loads a program for a thread. On failure nothing has changed for it.
+/// Loads a program for a thread, which is then the only one of its process. `tenancy_is_shared`: others use its present memory, too. On failure nothing has changed for it.
 pub async fn execute(
     thread: &Arc<Thread>,
     resources: &Resources,
+    tenancy_is_shared: bool,
     request: ProgramRequest,
 ) -> Result<NewProgram, Errno> {
-    let credentials = thread.process().credentials();
+    let credentials = thread.credentials();
     let paths = &resources.paths;
-    let ProgramRequest { mut path, mut arguments, environment } = request;
+    let ProgramRequest { mut path, place: mut known_place, path_is_hidden, mut arguments, environment } =
+        request;
     let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or_default().to_vec();
     for _ in 0..MOST_SCRIPTS {
-        let place = walk(paths, &credentials, None, &path, true).await?;
+        let place = match known_place.take() {
+            Some(place) => place,
+            None => walk(paths, &credentials, None, &path, true).await?,
+        };
         let pages = program::executable_pages(&place, &credentials).await?;
         let start = program::read_start(&pages).await?;
         if let Some(script) = Interpreter::parse(&start) {
+            if path_is_hidden {
+                return Err(Errno::ENOENT);
+            }
             let mut expanded = alloc::vec![script.path.to_vec()];
             expanded.extend(script.argument.map(<[u8]>::to_vec));
             expanded.push(path);
@@ -60,17 +71,32 @@ pub async fn execute(
             arguments = expanded;
             continue;
         }
-        let source = ProgramSource { place, path, arguments, environment };
+        let metadata = place.inode().metadata().await?;
+        let owner =
+            ProgramOwner { permissions: metadata.permissions, user: metadata.user, group: metadata.group };
+        let (identity, is_secure) = credentials.for_program(Some(owner));
+        let source = ProgramSource { place, path, arguments, environment, identity: &identity, is_secure };
         let loaded = program::load(source, &start, pages, paths, &credentials).await?;
+        become_only_thread(thread).await?;
+        // From here on there is no way back: only a lack of memory could stop it, and that would end the process.
+        let memory = UserMemory::new(resources.address_space.clone());
+        thread.settle_with_memory(&memory, tenancy_is_shared).await;
         // Descriptors that other processes share stay theirs: the new program gets a table of its own.
-        let files = match Arc::strong_count(&resources.files) {
-            0..=OWN_REFERENCES => resources.files.clone(),
-            _ => Arc::new(resources.files.duplicate()),
+        let files = match resources.files.users() {
+            0 | 1 => resources.files.clone(),
+            _ => {
+                let own = Arc::new(resources.files.duplicate());
+                own.add_user();
+                resources.files.remove_user();
+                own
+            }
         };
         drop(files.close_for_exec());
+        thread.set_credentials(identity);
         thread.set_name(&name);
-        thread.set_clear_child_id(0);
-        thread.with_signals(|signals| signals.alternate_stack = NO_STACK);
+        thread.forget_program();
+        let process = thread.process();
+        process.forget_program();
         let resources = Resources {
             address_space: loaded.address_space,
             files,
@@ -78,6 +104,7 @@ pub async fn execute(
             signal_actions: Arc::new(resources.signal_actions.for_new_program()),
             image: Arc::new(loaded.image),
         };
+        process.limits().apply_to(&resources);
         thread.set_resources(resources.clone());
         thread.release_memory();
         let context = UserContext::new(loaded.entry, loaded.stack_pointer);

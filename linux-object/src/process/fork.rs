@@ -1,14 +1,16 @@
 //! `clone`, of which `fork`, `vfork` and `pthread_create` are cases.
 
 use alloc::sync::Arc;
+use core::sync::atomic::Ordering;
 
 use kernel_hal::UserContext;
 use linux_abi::Errno;
-use linux_abi::process::CloneFlags;
-use linux_abi::signal::Signal;
+use linux_abi::process::{CloneFlags, WaitStatus};
+use linux_abi::resource::{RLIM_INFINITY, RLIMIT_NPROC};
 
 use super::start::{StartedThread, start};
-use super::{Process, TABLE};
+use super::{Origin, Process, TABLE};
+use crate::credentials::Capabilities;
 use crate::program::Tenancy;
 use crate::thread::{Resources, Thread};
 
@@ -17,14 +19,16 @@ use crate::thread::{Resources, Thread};
 pub struct CloneRequest {
     /// What is shared, and what is set.
     pub flags: CloneFlags,
-    /// What the parent gets when the child ends.
-    pub exit_signal: Option<Signal>,
+    /// What the parent gets when the child ends; 0 for nothing.
+    pub exit_signal: u8,
     /// The child's stack pointer; 0: the parent's.
     pub stack: usize,
     /// The child's thread pointer, with `SETTLS`.
     pub thread_pointer: usize,
     /// Where the child's number is to be stored, and zeroed when it ends.
     pub child_id: usize,
+    /// The number that the child is to have, instead of the next one.
+    pub wanted_id: Option<i32>,
 }
 
 /// Flags that are honoured.
@@ -41,14 +45,32 @@ const SUPPORTED: CloneFlags = CloneFlags::VM
     .union(CloneFlags::VFORK)
     .union(CloneFlags::DETACHED)
     .union(CloneFlags::UNTRACED)
+    .union(CloneFlags::PTRACE)
+    .union(CloneFlags::PARENT)
+    .union(CloneFlags::CLEAR_SIGHAND)
     .union(CloneFlags::IO);
 
 fn check(flags: CloneFlags) -> Result<(), Errno> {
     let implies = |flag, needed| !flags.contains(flag) || flags.contains(needed);
     let is_consistent = implies(CloneFlags::SIGHAND, CloneFlags::VM)
         && implies(CloneFlags::THREAD, CloneFlags::SIGHAND)
+        && !flags.contains(CloneFlags::SIGHAND | CloneFlags::CLEAR_SIGHAND)
         && SUPPORTED.contains(flags);
     if is_consistent { Ok(()) } else { Err(Errno::EINVAL) }
+}
+
+/// Whether a user may have one more thread. Root may have any number.
+fn check_count(process: &Process) -> Result<(), Errno> {
+    let credentials = process.credentials();
+    let limit = process.limits().get(RLIMIT_NPROC as u32).rlim_cur;
+    let is_free = Capabilities::SYS_ADMIN | Capabilities::SYS_RESOURCE;
+    if credentials.real_user == 0 || credentials.effective.intersects(is_free) || limit == RLIM_INFINITY {
+        return Ok(());
+    }
+    let table = TABLE.lock();
+    let own = table.processes().filter(|other| other.credentials().real_user == credentials.real_user);
+    let count: usize = own.map(|other| other.with_threads(<[_]>::len).max(1)).sum();
+    if (count as u64) < limit { Ok(()) } else { Err(Errno::EAGAIN) }
 }
 
 fn share_or_copy(parent: &Resources, flags: CloneFlags) -> Result<Resources, Errno> {
@@ -70,6 +92,8 @@ fn share_or_copy(parent: &Resources, flags: CloneFlags) -> Result<Resources, Err
         },
         signal_actions: if flags.contains(CloneFlags::SIGHAND) {
             parent.signal_actions.clone()
+        } else if flags.contains(CloneFlags::CLEAR_SIGHAND) {
+            Arc::new(parent.signal_actions.for_new_program())
         } else {
             Arc::new(parent.signal_actions.duplicate())
         },
@@ -78,30 +102,65 @@ fn share_or_copy(parent: &Resources, flags: CloneFlags) -> Result<Resources, Err
 }
 
 /// Makes a thread or process like the caller and lets it run. `store_parent_id` runs before the child does, with its
-/// number; if it fails, nothing was made.
+/// number.
 pub fn clone(
     caller: &Arc<Thread>,
     resources: &Resources,
     context: &UserContext,
     tenancy: &Tenancy,
     request: &CloneRequest,
-    store_parent_id: impl FnOnce(i32) -> Result<(), Errno>,
+    store_parent_id: impl FnOnce(i32),
 ) -> Result<Arc<Thread>, Errno> {
     check(request.flags)?;
+    if request.flags.contains(CloneFlags::PARENT) && caller.process().is_first() {
+        return Err(Errno::EINVAL);
+    }
+    check_count(caller.process())?;
     kernel_object::frame::check_headroom().map_err(|_| Errno::ENOMEM)?;
     let resources = share_or_copy(resources, request.flags)?;
-    let id = TABLE.lock().allocate()?;
-    store_parent_id(id)?;
+    let id = {
+        let mut table = TABLE.lock();
+        match request.wanted_id {
+            Some(id) => table.claim(id)?,
+            None => table.allocate()?,
+        }
+    };
+    store_parent_id(id);
 
     let shares_memory = request.flags.contains(CloneFlags::VM);
     let tenancy = if shares_memory { tenancy.share() } else { tenancy.of_copy() };
     let shares_process = request.flags.contains(CloneFlags::THREAD);
-    let parent = caller.process();
-    let process =
-        if shares_process { parent.clone() } else { Process::new(id, Some(parent), request.exit_signal) };
+    let credentials = caller.credentials();
+    let own_process = caller.process();
+    let parent = match request.flags.contains(CloneFlags::PARENT) {
+        true => own_process.family.lock().parent.upgrade().ok_or(Errno::EINVAL)?,
+        false => own_process.clone(),
+    };
+    let process = if shares_process {
+        own_process.clone()
+    } else {
+        let is_sibling = request.flags.contains(CloneFlags::PARENT);
+        let exit_signal = match is_sibling {
+            true => own_process.exit_signal.load(Ordering::Relaxed),
+            false => request.exit_signal,
+        };
+        let creator = if is_sibling { 0 } else { caller.id() };
+        Process::new(
+            id,
+            Some(&parent),
+            credentials.clone(),
+            Origin { like: Some(own_process), creator, exit_signal },
+        )
+    };
     let signals = caller.with_signals(|signals| signals.inherit(shares_memory));
-    let thread = Thread::new(id, process.clone(), resources.clone(), signals);
+    let thread = Thread::new(id, process.clone(), resources.clone(), credentials, signals);
     thread.set_name(&caller.name());
+    thread.set_timer_slack_nanos(caller.timer_slack_nanos());
+    if !shares_memory {
+        thread.set_rseq(caller.rseq(), caller.rseq_signature());
+    }
+    thread.set_schedule(caller.schedule().inherit());
+    resources.files.add_user();
     if request.flags.contains(CloneFlags::CHILD_CLEARTID) {
         thread.set_clear_child_id(request.child_id);
     }
@@ -120,13 +179,15 @@ pub fn clone(
             let mut family = process.family.lock();
             if let Some(status) = family.ending {
                 thread.request_exit(status);
+            } else if family.executing.is_some() {
+                thread.request_exit(WaitStatus::Exited(0));
             }
             family.add_thread(thread.clone());
         }
         table.insert_thread(&thread);
         if !shares_process {
             table.insert_process(process.clone());
-            parent.family.lock().children.push(process);
+            parent.family.lock().children.push(process.clone());
         }
     }
     let wants_own_id = request.flags.contains(CloneFlags::CHILD_SETTID);

@@ -38,10 +38,22 @@ impl IdentityTable {
             }
             let candidate = self.next;
             self.next += 1;
-            if !self.processes.contains_key(&candidate) && !self.threads.contains_key(&candidate) {
+            if self.is_free(candidate) {
                 return Ok(candidate);
             }
         }
+    }
+
+    /// This very number, if nobody has it.
+    pub(super) fn claim(&self, id: i32) -> Result<i32, Errno> {
+        if !(1..LIMIT).contains(&id) {
+            return Err(Errno::EINVAL);
+        }
+        if self.is_free(id) { Ok(id) } else { Err(Errno::EEXIST) }
+    }
+
+    fn is_free(&self, id: i32) -> bool {
+        !self.processes.contains_key(&id) && !self.threads.contains_key(&id)
     }
 
     pub(super) fn insert_process(&mut self, process: Arc<Process>) {

@@ -5,16 +5,19 @@
 
 mod exit;
 mod fork;
+mod group;
 mod identity;
+mod only_thread;
 mod start;
 mod stop;
+mod usage;
 mod wait;
 
 pub mod execute;
 
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, Ordering};
 
 use kernel_hal::Instant;
 use ksync::{Rank, SpinLock, WaitQueue};
@@ -23,6 +26,7 @@ use linux_abi::process::WaitStatus;
 use linux_abi::signal::Signal;
 
 use crate::credentials::Credentials;
+use crate::resource_limits::ResourceLimits;
 use crate::signal::PendingSignals;
 use crate::thread::{NAME_BYTES, Thread};
 use identity::IdentityTable;
@@ -30,8 +34,10 @@ use stop::StopState;
 
 pub use exit::end_thread;
 pub use fork::{CloneRequest, clone};
+pub use group::{GroupError, set_group, start_session};
 pub use start::{StartedThread, first_process, set_thread_spawner, start_first_thread};
-pub use wait::{WaitSelector, WaitedChild, try_wait};
+pub use usage::Usage;
+pub use wait::{WaitRequest, WaitSelector, WaitedChild, try_wait};
 
 static TABLE: SpinLock<IdentityTable> = SpinLock::new(Rank::PROCESS_TABLE, IdentityTable::new());
 
@@ -47,7 +53,23 @@ pub struct Process {
     /// Woken when a child changes state.
     child_event: WaitQueue,
     credentials: SpinLock<Arc<Credentials>>,
-    exit_signal: Option<Signal>,
+    /// What the parent gets when the process ends; 0 for nothing.
+    exit_signal: AtomicU8,
+    /// What the process gets when the thread ends that made it; 0 for nothing.
+    parent_death_signal: AtomicU8,
+    /// The thread of the parent that made it.
+    creator: AtomicI32,
+    /// Whether orphans among its descendants become its children.
+    adopts_orphans: AtomicBool,
+    /// Whether it has executed a program since it was made.
+    has_executed: AtomicBool,
+    /// What it registered for with `membarrier`.
+    barrier_registrations: AtomicI32,
+    /// Of `prctl`: see [`ProcessFlags`].
+    flags: AtomicU32,
+    /// Woken when a thread has ended.
+    thread_ended: WaitQueue,
+    limits: Arc<ResourceLimits>,
     stop_state: StopState,
     pending_signals: SpinLock<PendingSignals>,
     started: Instant,
@@ -57,6 +79,9 @@ pub struct Process {
     /// The least that it may set without privilege.
     least_oom_adjustment: AtomicI32,
 }
+
+/// The first process's number.
+const FIRST_PROCESS: i32 = 1;
 
 /// What `fate` holds before the end; no encoded status has these bits.
 const ALIVE: u32 = u32::MAX;
@@ -68,6 +93,32 @@ struct Family {
     threads: Vec<Arc<Thread>>,
     /// How it was told to end: the first `exit_group` or fatal signal decides.
     ending: Option<WaitStatus>,
+    /// The thread that executes a program, and makes the others end for that.
+    executing: Option<i32>,
+    /// What threads that have ended used.
+    ended_threads: Usage,
+    /// What children that were waited for used.
+    ended_children: Usage,
+}
+
+bitflags::bitflags! {
+    /// What a process has said about itself by `prctl`.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct ProcessFlags: u32 {
+        /// Others of its user may look at its memory.
+        const DUMPABLE = 1 << 0;
+        /// It wants no huge pages.
+        const NO_HUGE_PAGES = 1 << 2;
+    }
+}
+
+/// Where a new process comes from.
+struct Origin<'a> {
+    /// The process that it is a copy of.
+    like: Option<&'a Process>,
+    /// The thread that makes it.
+    creator: i32,
+    exit_signal: u8,
 }
 
 impl Family {
@@ -78,15 +129,22 @@ impl Family {
 }
 
 impl Process {
-    fn new(id: i32, parent: Option<&Arc<Process>>, exit_signal: Option<Signal>) -> Arc<Self> {
+    fn new(
+        id: i32,
+        parent: Option<&Arc<Process>>,
+        credentials: Arc<Credentials>,
+        origin: Origin,
+    ) -> Arc<Self> {
         let family = Family {
             parent: parent.map_or_else(Weak::new, Arc::downgrade),
             children: Vec::new(),
             threads: Vec::new(),
             ending: None,
+            executing: None,
+            ended_threads: Usage::default(),
+            ended_children: Usage::default(),
         };
-        let credentials = parent.map_or_else(Default::default, |parent| parent.credentials());
-        let inherited = |number: fn(&Process) -> i32| parent.map_or(id, |parent| number(parent));
+        let inherited = |number: fn(&Process) -> i32| origin.like.map_or(id, |like| number(like));
         Arc::new(Self {
             id,
             parent_id: AtomicI32::new(parent.map_or(0, |parent| parent.id)),
@@ -96,7 +154,17 @@ impl Process {
             fate: AtomicU32::new(ALIVE),
             child_event: WaitQueue::new("child event"),
             credentials: SpinLock::new(Rank::FILE, credentials),
-            exit_signal,
+            exit_signal: AtomicU8::new(origin.exit_signal),
+            parent_death_signal: AtomicU8::new(0),
+            creator: AtomicI32::new(origin.creator),
+            adopts_orphans: AtomicBool::new(false),
+            has_executed: AtomicBool::new(parent.is_none()),
+            barrier_registrations: AtomicI32::new(origin.like.map_or(0, |like| like.barrier_registrations())),
+            flags: AtomicU32::new(origin.like.map_or(ProcessFlags::DUMPABLE, |like| like.flags()).bits()),
+            thread_ended: WaitQueue::new("thread ended"),
+            limits: Arc::new(
+                origin.like.map_or_else(ResourceLimits::default, |like| like.limits.duplicate()),
+            ),
             stop_state: StopState::default(),
             pending_signals: SpinLock::new(Rank::FILE, PendingSignals::default()),
             started: Instant::now(),
@@ -130,20 +198,77 @@ impl Process {
         self.session.load(Ordering::Relaxed)
     }
 
-    /// Who it acts as.
+    /// Who its first thread acts as.
     pub fn credentials(&self) -> Arc<Credentials> {
         self.credentials.lock().clone()
     }
 
-    /// Puts it into a process group.
-    pub fn set_group(&self, group: i32) {
-        self.group.store(group, Ordering::Relaxed);
+    /// Notes who its first thread acts as.
+    pub(crate) fn set_credentials(&self, credentials: Arc<Credentials>) {
+        let previous = core::mem::replace(&mut *self.credentials.lock(), credentials);
+        drop(previous);
     }
 
-    /// Makes it the leader of a session and a group of its own.
-    pub fn start_session(&self) {
-        self.session.store(self.id, Ordering::Relaxed);
-        self.set_group(self.id);
+    /// What it may use at most.
+    pub fn limits(&self) -> &Arc<ResourceLimits> {
+        &self.limits
+    }
+
+    /// What it gets when the thread ends that made it.
+    pub fn parent_death_signal(&self) -> Option<Signal> {
+        Signal::new(self.parent_death_signal.load(Ordering::Relaxed).into())
+    }
+
+    /// Sets what it gets when the thread ends that made it.
+    pub fn set_parent_death_signal(&self, signal: Option<Signal>) {
+        self.parent_death_signal.store(signal.map_or(0, Signal::number), Ordering::Relaxed);
+    }
+
+    /// Whether orphans among its descendants become its children.
+    pub fn adopts_orphans(&self) -> bool {
+        self.adopts_orphans.load(Ordering::Relaxed)
+    }
+
+    /// Sets whether orphans among its descendants become its children.
+    pub fn set_adopts_orphans(&self, adopts: bool) {
+        self.adopts_orphans.store(adopts, Ordering::Relaxed);
+    }
+
+    /// What it registered for with `membarrier`.
+    pub fn barrier_registrations(&self) -> i32 {
+        self.barrier_registrations.load(Ordering::Relaxed)
+    }
+
+    /// Registers it for a kind of barriers.
+    pub fn register_for_barriers(&self, registration: i32) {
+        self.barrier_registrations.fetch_or(registration, Ordering::Relaxed);
+    }
+
+    /// What it has said about itself.
+    pub fn flags(&self) -> ProcessFlags {
+        ProcessFlags::from_bits_truncate(self.flags.load(Ordering::Relaxed))
+    }
+
+    /// Changes what it says about itself.
+    pub fn set_flag(&self, flag: ProcessFlags, value: bool) {
+        if value {
+            self.flags.fetch_or(flag.bits(), Ordering::Relaxed);
+        } else {
+            self.flags.fetch_and(!flag.bits(), Ordering::Relaxed);
+        }
+    }
+
+    /// Forgets what the program said that was replaced.
+    pub(crate) fn forget_program(&self) {
+        self.barrier_registrations.store(0, Ordering::Relaxed);
+        self.has_executed.store(true, Ordering::Relaxed);
+        self.exit_signal.store(Signal::SIGCHLD.number(), Ordering::Relaxed);
+        self.set_flag(ProcessFlags::DUMPABLE, true);
+    }
+
+    /// Whether it is the first process, which nothing but its own doing ends.
+    pub fn is_first(&self) -> bool {
+        self.id == FIRST_PROCESS
     }
 
     /// Runs `look` on the signals that were sent to the process as a whole.
@@ -159,6 +284,11 @@ impl Process {
     /// Its threads that have not ended.
     pub fn threads(&self) -> Vec<Arc<Thread>> {
         self.family.lock().threads.clone()
+    }
+
+    /// Runs `look` on its threads that have not ended, under the process's lock.
+    pub fn with_threads<R>(&self, look: impl FnOnce(&[Arc<Thread>]) -> R) -> R {
+        look(&self.family.lock().threads)
     }
 
     /// The lowest number that one of its threads has and that is not below `from`.
@@ -180,7 +310,7 @@ impl Process {
 
     /// Which signal tells its parent of its end.
     pub fn exit_signal(&self) -> Option<Signal> {
-        self.exit_signal
+        Signal::new(self.exit_signal.load(Ordering::Relaxed).into())
     }
 
     /// What `oom_score_adj` says: -1000, never end it for want of memory, to 1000.
@@ -230,6 +360,12 @@ impl Process {
 /// The process with this number.
 pub fn find_process(id: i32) -> Option<Arc<Process>> {
     TABLE.lock().process(id).cloned()
+}
+
+/// The process that the thread with this number belongs to: any of its threads' numbers will do.
+pub fn find_process_of(id: i32) -> Option<Arc<Process>> {
+    let table = TABLE.lock();
+    table.process(id).cloned().or_else(|| table.thread(id).map(|thread| thread.process().clone()))
 }
 
 /// The thread with this number.

@@ -5,9 +5,10 @@ use alloc::sync::Arc;
 use kernel_hal::UserContext;
 use ksync::Once;
 use linux_abi::Errno;
+use linux_abi::signal::Signal;
 
 use super::execute::NewProgram;
-use super::{Process, TABLE};
+use super::{Origin, Process, TABLE};
 use crate::program::Tenancy;
 use crate::thread::{Resources, Thread};
 
@@ -41,8 +42,10 @@ pub(super) fn start(thread: StartedThread) {
 pub fn first_process(resources: Resources) -> Result<Arc<Thread>, Errno> {
     let mut table = TABLE.lock();
     let id = table.allocate()?;
-    let process = Process::new(id, None, None);
-    let thread = Thread::new(id, process.clone(), resources, Default::default());
+    let origin = Origin { like: None, creator: 0, exit_signal: Signal::SIGCHLD.number() };
+    let process = Process::new(id, None, Arc::default(), origin);
+    resources.files.add_user();
+    let thread = Thread::new(id, process.clone(), resources, Arc::default(), Default::default());
     process.family.lock().threads.push(thread.clone());
     table.insert_thread(&thread);
     table.insert_process(process);

@@ -10,13 +10,16 @@ mod text;
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
 
+use ksync::{Rank, SpinLock};
 use linux_abi::Errno;
 use linux_abi::stat::FileType;
 use linux_abi::statfs::PROC_SUPER_MAGIC;
 use rcore_fs::generated::{
-    Attributes, DirectoryNode, DynamicEntries, DynamicEntry, FileNode, GeneratedFileSystem, LinkNode,
-    dynamic_inode_number,
+    Attributes, ContentBuffer, DirectoryNode, DynamicEntries, DynamicEntry, FileNode, GeneratedFileSystem,
+    LinkNode, dynamic_inode_number,
 };
 use rcore_fs::{Attempt, FileSystem, INode};
 
@@ -28,6 +31,16 @@ use process::Subject;
 const DIRECTORY: u32 = 0o555;
 const LINK: u32 = 0o777;
 const ROOT_INODE: u64 = 1;
+
+/// Writes a text.
+pub type TextWriter = fn(&mut dyn fmt::Write) -> fmt::Result;
+
+static OWN_FILES: SpinLock<Vec<(&'static str, TextWriter)>> = SpinLock::new(Rank::DEVICE_TABLE, Vec::new());
+
+/// Adds a file to `/proc/zcore`, where this kernel shows what Linux does not have. To be called at boot.
+pub fn add_own_file(name: &'static str, writer: TextWriter) {
+    OWN_FILES.lock().push((name, writer));
+}
 
 /// A new instance of the filesystem.
 pub fn file_system() -> Result<Arc<dyn FileSystem>, Errno> {
@@ -49,6 +62,12 @@ pub fn file_system() -> Result<Arc<dyn FileSystem>, Errno> {
     for (name, target) in [("mounts", "self/mounts"), ("net", "self/net")] {
         root.add(name, LinkNode::new(attributes(LINK), || Ok(target.as_bytes().into())))?;
     }
+    let own = DirectoryNode::new(attributes(DIRECTORY));
+    for (name, writer) in OWN_FILES.lock().clone() {
+        let content = text::Text(move |output: &mut ContentBuffer| Ok(writer(output)?));
+        own.add(name, FileNode::new(attributes(0o444), content))?;
+    }
+    root.add("zcore", own)?;
     Ok(GeneratedFileSystem::new("proc", PROC_SUPER_MAGIC, root))
 }
 

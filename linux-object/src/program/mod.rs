@@ -19,6 +19,7 @@ use kernel_object::address_space::{
 use kernel_object::paged_object::PagedObject;
 use linux_abi::Errno;
 use linux_abi::auxiliary_vector as tag;
+use linux_abi::rseq::{RSEQ_ALIGNMENT, RSEQ_FEATURE_SIZE};
 
 use crate::credentials::{Credentials, Permission};
 use crate::file::errno_of;
@@ -47,7 +48,7 @@ pub struct LoadedProgram {
 }
 
 /// What is to be loaded.
-pub struct ProgramSource {
+pub struct ProgramSource<'a> {
     /// The file.
     pub place: Arc<Place>,
     /// Its path, as the program is told.
@@ -56,6 +57,10 @@ pub struct ProgramSource {
     pub arguments: Vec<Vec<u8>>,
     /// The environment.
     pub environment: Vec<Vec<u8>>,
+    /// Who the program will act as; who executes it may be somebody else.
+    pub identity: &'a Credentials,
+    /// Whether it must not trust its surroundings.
+    pub is_secure: bool,
 }
 
 /// Room for the headers: enough for every file that a linker makes; what is larger is read apart.
@@ -96,7 +101,7 @@ pub async fn executable_pages(place: &Place, credentials: &Credentials) -> Resul
 
 /// Loads a program and its interpreter into a new address space.
 pub async fn load(
-    source: ProgramSource,
+    source: ProgramSource<'_>,
     start_of_file: &[u8],
     pages: Arc<PagedObject>,
     paths: &PathContext,
@@ -129,7 +134,7 @@ pub async fn load(
     }
     map_stack(&space, stack_top, program.executable_stack)?;
     let shared_object = shared_object::map(&space)?;
-    let auxiliary = auxiliary_vector(&program, base, interpreter_base, shared_object, credentials);
+    let auxiliary = auxiliary_vector(&program, base, interpreter_base, shared_object, &source);
     let initial = stack::layout(
         stack_top,
         &source.arguments,
@@ -266,11 +271,10 @@ fn auxiliary_vector(
     base: usize,
     interpreter_base: usize,
     shared_object: VirtAddr,
-    credentials: &Credentials,
+    source: &ProgramSource<'_>,
 ) -> Vec<(u64, usize)> {
     let headers = program.headers_address.map_or(0, |address| base + address);
-    let is_secure = credentials.real_user != credentials.effective_user
-        || credentials.real_group != credentials.effective_group;
+    let credentials = source.identity;
     alloc::vec![
         (tag::AT_HWCAP, HARDWARE_CAPABILITIES),
         (tag::AT_PAGESZ, PAGE_SIZE),
@@ -285,8 +289,10 @@ fn auxiliary_vector(
         (tag::AT_EUID, credentials.effective_user as usize),
         (tag::AT_GID, credentials.real_group as usize),
         (tag::AT_EGID, credentials.effective_group as usize),
-        (tag::AT_SECURE, usize::from(is_secure)),
+        (tag::AT_SECURE, usize::from(source.is_secure)),
         (tag::AT_HWCAP2, 0),
+        (tag::AT_RSEQ_FEATURE_SIZE, RSEQ_FEATURE_SIZE),
+        (tag::AT_RSEQ_ALIGN, RSEQ_ALIGNMENT),
         (tag::AT_SYSINFO_EHDR, shared_object.as_usize()),
     ]
 }

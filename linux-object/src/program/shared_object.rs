@@ -80,3 +80,9 @@ pub fn publish_clocks(realtime_base: u64) -> Result<(), Errno> {
     });
     Ok(())
 }
+
+/// Tells programs what the harts are.
+pub fn publish_hardware(values: &[u64; vdso::PROBE_KEY_COUNT], harts: vdso::Harts) -> Result<(), Errno> {
+    shared_object()?.data.lock().set_hardware(values, harts);
+    Ok(())
+}

@@ -103,7 +103,7 @@ pub fn chdir(call: &mut Call<'_>, path: PathAddress) -> Result<Outcome, Errno> {
             return Err(Errno::ENOTDIR);
         }
         let metadata = place.inode().metadata().await?;
-        thread.process().credentials().check(&metadata, Permission::EXECUTE)?;
+        thread.credentials().check(&metadata, Permission::EXECUTE)?;
         resources.paths.set_working_directory(place);
         Ok(0)
     }))

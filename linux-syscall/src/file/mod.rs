@@ -49,7 +49,7 @@ pub(crate) async fn place_at(
         return Ok(target.start.unwrap_or_else(|| paths.working_directory()));
     }
     let follow = !flags.contains(AtFlags::SYMLINK_NOFOLLOW);
-    walk(paths, &thread.process().credentials(), target.start, &path, follow).await
+    walk(paths, &thread.credentials(), target.start, &path, follow).await
 }
 
 /// A path argument, and the directory argument before it.

@@ -26,7 +26,7 @@ pub fn openat(
     let (resources, thread) = (call.resources.clone(), call.owned_thread());
     Ok(slow(async move {
         let path = complete(|| memory.read_path(UserAddress(path.0).get())).await?;
-        let credentials = thread.process().credentials();
+        let credentials = thread.credentials();
         let file = open(&resources.paths, &credentials, start, &path, flags, mode.0).await?;
         let number = resources.files.insert(file, 0, flags.contains(OpenFlags::CLOEXEC))?;
         Ok(number as usize)

@@ -158,7 +158,7 @@ pub fn faccessat2(
     let (memory, resources, thread) = (call.memory(), call.resources.clone(), call.owned_thread());
     Ok(slow(async move {
         let place = place_at(&memory, &resources.paths, &thread, target, flags).await?;
-        let mut credentials = (*thread.process().credentials()).clone();
+        let mut credentials = (*thread.credentials()).clone();
         if !effective {
             credentials.file_user = credentials.real_user;
             credentials.file_group = credentials.real_group;

@@ -85,7 +85,7 @@ fn vector_transfer(
 fn note_broken_pipe(thread: &Arc<Thread>, outcome: Attempt) -> Attempt {
     if let Err(Obstacle::Error(Errno::EPIPE)) = outcome {
         let own = thread.process();
-        let info = SignalInfo::kill(Signal::SIGPIPE, own.id(), own.credentials().real_user);
+        let info = SignalInfo::kill(Signal::SIGPIPE, own.id(), thread.credentials().real_user);
         send_to_thread(thread, Signal::SIGPIPE, info);
     }
     outcome

@@ -49,7 +49,11 @@ impl Subject {
     }
 
     pub(super) fn cpu_time(&self) -> CpuTime {
-        CpuTime { user: self.accounting().run_time, system: Duration::ZERO }
+        let used = match self.is_thread {
+            true => self.thread().map(|thread| thread.usage()).unwrap_or_default(),
+            false => self.process.usage(),
+        };
+        CpuTime { user: used.user, system: used.system }
     }
 }
 

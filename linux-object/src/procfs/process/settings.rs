@@ -10,7 +10,6 @@ use rcore_fs::generated::ContentBuffer;
 
 use super::Subject;
 use crate::procfs::text::Produced;
-use crate::resource_limits;
 use crate::thread::current_thread;
 
 const MOST_ADJUSTMENT: i32 = 1000;
@@ -55,13 +54,13 @@ const LIMITS: [(&str, &str); 16] = [
     ("Max realtime timeout", "us"),
 ];
 
-pub(super) fn limits(_subject: &Subject, output: &mut ContentBuffer) -> Produced {
+pub(super) fn limits(subject: &Subject, output: &mut ContentBuffer) -> Produced {
     writeln!(output, "{:25} {:20} {:20} {:10}", "Limit", "Soft Limit", "Hard Limit", "Units")?;
     let value = |limit: u64| match limit {
         RLIM_INFINITY => "unlimited".into(),
         limit => format!("{limit}"),
     };
-    for ((name, unit), limit) in LIMITS.iter().zip(resource_limits::defaults()) {
+    for ((name, unit), limit) in LIMITS.iter().zip(subject.process.limits().all()) {
         writeln!(output, "{name:25} {:20} {:20} {unit:10}", value(limit.rlim_cur), value(limit.rlim_max))?;
     }
     Ok(())
