@@ -11,8 +11,9 @@ use core::future::poll_fn;
 use core::pin::{Pin, pin};
 use core::task::Poll;
 
-use ksync::{SharedQueue, WaitQueue, Waiter};
+use ksync::{EVERY_EVENT, SharedQueue, WaitQueue, Waiter};
 use linux_abi::Errno;
+use linux_abi::poll::PollEvents;
 
 /// A future without a borrow, for the slow path.
 pub type Slow<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -23,9 +24,14 @@ pub enum Obstacle {
     Error(Errno),
     /// It can be attempted again when the queue of this object is woken.
     NotReady(Arc<dyn Waitable>),
+    /// The same, when the wake is for one of these events. Whoever attempts after such a wake has it for himself; when
+    /// he is done the next who waits for the same has his turn.
+    NotReadyFor(Arc<dyn Waitable>, PollEvents),
     /// It can be attempted again when this is done: a page comes from a device. Signals do not interrupt it, so it ends
     /// by itself.
     Wait(Slow<Result<(), Errno>>),
+    /// The same, for what may never come: a signal interrupts it.
+    Event(Slow<Result<(), Errno>>),
 }
 
 /// What an attempt returns.
@@ -50,26 +56,36 @@ pub async fn complete<T>(mut attempt: impl FnMut() -> Attempt<T> + Send) -> Resu
         outcome = match outcome {
             Ok(value) => return Ok(value),
             Err(Obstacle::Error(errno)) => return Err(errno),
-            Err(Obstacle::Wait(future)) => {
-                future.await?;
-                attempt()
-            }
-            Err(Obstacle::NotReady(object)) => until_changed(object, &mut attempt).await,
+            Err(obstacle) => overcome(obstacle, &mut attempt).await,
         };
     }
 }
 
+/// Waits until an obstacle is gone, and attempts again.
+pub async fn overcome<T>(obstacle: Obstacle, attempt: &mut impl FnMut() -> Attempt<T>) -> Attempt<T> {
+    match obstacle {
+        Obstacle::Error(errno) => Err(errno.into()),
+        Obstacle::Wait(future) | Obstacle::Event(future) => {
+            future.await?;
+            attempt()
+        }
+        Obstacle::NotReady(object) => until_changed(object, EVERY_EVENT, attempt).await,
+        Obstacle::NotReadyFor(object, events) => until_changed(object, events.bits(), attempt).await,
+    }
+}
+
 /// Attempts each time the object's queue is woken, until the outcome is something else than "not ready".
-pub async fn until_changed<T>(
+async fn until_changed<T>(
     object: Arc<dyn Waitable>,
+    events: u32,
     attempt: &mut impl FnMut() -> Attempt<T>,
 ) -> Attempt<T> {
     let queue = SharedQueue::new(object, |object| object.wait_queue());
-    let mut waiter = pin!(Waiter::new(queue));
+    let mut waiter = pin!(Waiter::new_for(queue, events));
     poll_fn(|context| {
         loop {
             match attempt() {
-                Err(Obstacle::NotReady(_)) => {}
+                Err(Obstacle::NotReady(_) | Obstacle::NotReadyFor(..)) => {}
                 outcome => return Poll::Ready(outcome),
             }
             // Newly registered: what changed between the attempt and the registration woke nobody, so look again.

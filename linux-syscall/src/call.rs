@@ -6,7 +6,7 @@ use core::pin::Pin;
 
 use kernel_hal::{Instant, UserContext};
 use linux_abi::Errno;
-use linux_object::obstacle::{Attempt, Obstacle, until_changed};
+use linux_object::obstacle::{Attempt, Obstacle, overcome};
 use linux_object::process::execute::NewProgram;
 use linux_object::program::Tenancy;
 use linux_object::thread::{Interrupted, Resources, Thread};
@@ -131,16 +131,12 @@ pub fn attempt(call: &Call<'_>, mut operation: impl FnMut() -> Attempt + Send + 
                     outcome = match outcome {
                         Ok(value) => return Completion::Value(value),
                         Err(Obstacle::Error(errno)) => return Completion::Error(errno),
-                        Err(Obstacle::Wait(future)) => match future.await {
-                            Ok(()) => operation(),
-                            Err(errno) => return Completion::Error(errno),
+                        Err(obstacle @ Obstacle::Wait(_)) => overcome(obstacle, &mut operation).await,
+                        Err(obstacle) => match thread.interruptible(overcome(obstacle, &mut operation)).await
+                        {
+                            Ok(outcome) => outcome,
+                            Err(Interrupted) => return Completion::Interrupted,
                         },
-                        Err(Obstacle::NotReady(object)) => {
-                            match thread.interruptible(until_changed(object, &mut operation)).await {
-                                Ok(outcome) => outcome,
-                                Err(Interrupted) => return Completion::Interrupted,
-                            }
-                        }
                     };
                 }
             }))

@@ -12,7 +12,7 @@ use rcore_fs::{AttributeChanges, Contents, Creation, INode, NewNode};
 use super::directory::Directory;
 use super::generated::GeneratedOpening;
 use super::regular::RegularFile;
-use super::{AnonymousNode, DiskFile, File, OpenFile, disk_at};
+use super::{AnonymousNode, Companion, DiskFile, File, OpenFile, PipeEnd, disk_at};
 use crate::credentials::{Credentials, Permission};
 use crate::namespace::{LastComponent, PathContext, Place, walk, walk_to_parent};
 
@@ -140,6 +140,7 @@ async fn open_existing(
 async fn object(inode: &Arc<dyn INode>, flags: OpenFlags) -> Result<Arc<dyn File>, Errno> {
     match (inode.file_type(), inode.contents()) {
         (FileType::Directory, _) => Ok(Arc::new(Directory)),
+        (FileType::Fifo, _) => Ok(Arc::new(PipeEnd::open_fifo(Companion::of(inode), flags)?)),
         (FileType::CharacterDevice, _) => character_device(inode.metadata().await?.device),
         (FileType::BlockDevice, _) => {
             let disk = disk_at(inode.metadata().await?.device)?;

@@ -122,6 +122,10 @@ impl File for RegularFile {
         write_pages(&self.pages, offset, buffer, usize::MAX, || self.inode.touch(Touch::WRITTEN))
     }
 
+    fn is_watchable(&self) -> bool {
+        false
+    }
+
     fn is_seekable(&self) -> bool {
         true
     }
