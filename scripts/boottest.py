@@ -197,6 +197,10 @@ CASES += [
 NO_TESTS = ("boot.sh", "together.sh")
 
 
+# What a guest test needs that differs from the matrix: memory that is soon used up.
+MACHINES = {"oom": (("memory", "256M"),)}
+
+
 def guest_cases():
     """One case for each guest test."""
     sources = sorted(guest.SOURCES.glob("*.c"))
@@ -204,7 +208,8 @@ def guest_cases():
     # A line "DISK: kind" in a test's first comment says what it needs.
     disks = {path.stem: found[1] for path in sources if (found := re.search(r"^.*\bDISK: (\w+)", path.read_text(), re.M))}
     names += [path.name for path in sorted((guest.SOURCES / "scripts").glob("*.sh")) if path.name not in NO_TESTS]
-    return [Case(name, f"rdinit=/init -- /tests/{name}", expect=(r"ended with status 0",), disk=disks.get(name, ""))
+    return [Case(name, f"rdinit=/init -- /tests/{name}", expect=(r"ended with status 0",), disk=disks.get(name, ""),
+                 options=MACHINES.get(name, ()))
             for name in names]
 
 

@@ -26,6 +26,7 @@ mod mapping;
 mod pager;
 mod read_ahead;
 mod reclaim;
+mod seals;
 mod shared_pages;
 mod size;
 #[cfg(all(test, not(miri)))]
@@ -36,7 +37,7 @@ use alloc::sync::Arc;
 use core::fmt;
 use core::num::NonZeroU32;
 use core::ops::Range;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use kernel_hal::PAGE_SIZE;
 use ksync::{Rank, SpinLock, WaitQueue};
@@ -47,10 +48,11 @@ use mapping::Mappers;
 
 pub use account::PageAccount;
 pub use io::{Progress, Stop, WritePin};
-pub use mapping::Mapper;
+pub use mapping::{Mapper, Unmapping};
 pub use pager::{PageLoad, Pager, PagerError, PagerFuture};
 pub use read_ahead::{Spawner, set_spawner};
 pub use reclaim::reclaim;
+pub use seals::{Sealed, Seals};
 pub use shared_pages::SharedPages;
 
 /// The most bytes an object can have: page numbers stay far from the ends of their type.
@@ -77,6 +79,8 @@ pub struct PagedObject {
     wants_read_ahead: AtomicBool,
     /// Its number among the objects whose pages can be given up.
     cache_number: Option<u64>,
+    /// What may no longer be done to it: [`Seals`].
+    seals: AtomicU8,
 }
 
 /// What a look for a page found.
@@ -143,6 +147,7 @@ impl PagedObject {
             account,
             wants_read_ahead: AtomicBool::new(false),
             cache_number: None,
+            seals: AtomicU8::new(Seals::SEAL.bits()),
         }
     }
 
@@ -241,13 +246,18 @@ impl PagedObject {
         if !self.charge() {
             return Lookup::NoSpace;
         }
-        match make_zero_page(state, index) {
+        match make_zero_page(state, index, self.frame_kind()) {
             Ok(frame) => Lookup::Present { frame, writable: true },
             Err(OutOfMemory) => {
                 self.refund(1);
                 Lookup::OutOfMemory
             }
         }
+    }
+
+    /// What its pages count as.
+    fn frame_kind(&self) -> FrameKind {
+        if self.pager.is_some() { FrameKind::Object } else { FrameKind::Shared }
     }
 
     fn charge(&self) -> bool {
@@ -273,8 +283,8 @@ impl Drop for PagedObject {
     }
 }
 
-fn make_zero_page(state: &mut State, index: u64) -> Result<SharedFrame, OutOfMemory> {
-    let frame = SharedFrame::from(Frame::allocate_zeroed(FrameKind::Object)?);
+fn make_zero_page(state: &mut State, index: u64, kind: FrameKind) -> Result<SharedFrame, OutOfMemory> {
+    let frame = SharedFrame::from(Frame::allocate_zeroed(kind)?);
     let slot = state.pages.make(index)?;
     slot.referenced = true;
     slot.frame = Some(frame.clone());

@@ -189,7 +189,7 @@ impl File for DiskFile {
             if room == 0 {
                 return Err(Errno::ENOSPC.into());
             }
-            write_pages(self.disk.pages(), offset, buffer, room, || {})?;
+            write_pages(self.disk.pages(), offset, buffer, room, |_, _| Ok(()))?;
         }
         if self.disk.pages().dirty_pages() == 0 {
             return Ok(buffer.done());

@@ -31,6 +31,7 @@ use linux_abi::stat::FileType;
 use rcore_fs::{DirectorySink, FIRST_ENTRY, INode};
 
 use crate::epoll::{Registration, Watcher};
+use crate::memory::mapping::MappedContent;
 use crate::namespace::Place;
 use crate::obstacle::{Attempt, Obstacle, Slow, Waitable};
 use crate::thread::Thread;
@@ -127,6 +128,11 @@ pub trait File: Waitable + Any {
     /// What `fsync` waits for beside the inode.
     fn sync(&self) -> Option<Slow<Result<(), Errno>>> {
         None
+    }
+
+    /// What `mmap` shows of it.
+    fn mapped_content(&self, _inode: Option<&Arc<dyn INode>>) -> Result<MappedContent, Errno> {
+        Err(Errno::ENODEV)
     }
 
     /// `ioctl`.

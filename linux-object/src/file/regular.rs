@@ -4,12 +4,13 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 
 use kernel_hal::PAGE_SIZE;
-use kernel_object::paged_object::{LARGEST_SIZE, PagedObject, PagerError, Stop};
+use kernel_object::paged_object::{LARGEST_SIZE, PagedObject, PagerError, Seals, Stop};
 use ksync::WaitQueue;
 use linux_abi::Errno;
 use rcore_fs::{INode, Touch};
 
 use super::File;
+use crate::memory::mapping::MappedContent;
 use crate::obstacle::{Attempt, Obstacle, Waitable};
 use crate::user_buffer::UserBuffer;
 
@@ -25,6 +26,17 @@ impl RegularFile {
     /// The file behind an inode whose pages are these.
     pub fn new(inode: Arc<dyn INode>, pages: Arc<PagedObject>) -> Self {
         Self { inode, pages }
+    }
+}
+
+impl RegularFile {
+    /// Whether seals let so many bytes be written.
+    #[inline]
+    fn check_seals(&self, at: u64, len: usize) -> Result<(), Errno> {
+        let seals = self.pages.seals();
+        let is_sealed = seals.intersects(Seals::WRITE | Seals::FUTURE_WRITE)
+            || seals.contains(Seals::GROW) && at + len as u64 > self.pages.size();
+        if is_sealed { Err(Errno::EPERM) } else { Ok(()) }
     }
 }
 
@@ -75,20 +87,21 @@ pub(super) fn read_pages(pages: &Arc<PagedObject>, offset: u64, buffer: &mut Use
     }
 }
 
-/// Moves bytes from the program to an object, which grows as needed; `note` is called after each page. Returns what was
+/// Moves bytes from the program to an object, which grows as needed; `allow` is asked before each page. Returns what was
 /// moved in all.
 pub(super) fn write_pages(
     pages: &Arc<PagedObject>,
     offset: u64,
     buffer: &mut UserBuffer,
     most: usize,
-    note: impl Fn(),
+    allow: impl Fn(u64, usize) -> Result<(), Errno>,
 ) -> Attempt {
     let start = buffer.done();
     while buffer.remaining() > 0 && buffer.done() - start < most {
         let at = offset.saturating_add((buffer.done() - start) as u64);
         let inside = (at % PAGE_SIZE as u64) as usize;
         let most = (PAGE_SIZE - inside).min(buffer.remaining()).min(most - (buffer.done() - start));
+        allow(at, most)?;
         let page =
             pages.try_pin_for_write(at / PAGE_SIZE as u64, inside..inside + most).map_err(obstacle_of)?;
         let mark = buffer.mark();
@@ -99,7 +112,6 @@ pub(super) fn write_pages(
             // The page was to be overwritten whole, and the program's memory ended early: bring it first.
             buffer.rewind(mark);
         }
-        note();
         outcome?;
     }
     Ok(buffer.done())
@@ -116,10 +128,20 @@ impl File for RegularFile {
     }
 
     fn try_write(&self, offset: u64, buffer: &mut UserBuffer) -> Attempt {
+        let start = buffer.done();
         if offset >= LARGEST_SIZE && buffer.remaining() > 0 {
             return Err(Errno::EFBIG.into());
         }
-        write_pages(&self.pages, offset, buffer, usize::MAX, || self.inode.touch(Touch::WRITTEN))
+        let outcome =
+            write_pages(&self.pages, offset, buffer, usize::MAX, |at, len| self.check_seals(at, len));
+        if buffer.done() > start {
+            self.inode.touch(Touch::WRITTEN);
+        }
+        outcome
+    }
+
+    fn mapped_content(&self, _inode: Option<&Arc<dyn INode>>) -> Result<MappedContent, Errno> {
+        Ok(MappedContent::Pages(self.pages.clone()))
     }
 
     fn is_watchable(&self) -> bool {
