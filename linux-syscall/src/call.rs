@@ -117,8 +117,25 @@ impl From<Result<usize, Errno>> for Completion {
     }
 }
 
-/// Attempts; if it has to wait, goes on as a future. A signal interrupts it while it waits for others to do something;
-/// what a device is doing for it is waited for to the end, as on Linux: a read from a disk is not cut short by a signal.
+/// Goes on from the outcome of an attempt until the operation is done or has failed. A signal interrupts it while it
+/// waits for others to do something; what a device is doing for it is waited for to the end, as on Linux: a read from a
+/// disk is not cut short by a signal.
+pub async fn complete_unless_interrupted(
+    thread: &Thread,
+    mut outcome: Attempt,
+    mut operation: impl FnMut() -> Attempt + Send,
+) -> Result<Result<usize, Errno>, Interrupted> {
+    loop {
+        outcome = match outcome {
+            Ok(value) => return Ok(Ok(value)),
+            Err(Obstacle::Error(errno)) => return Ok(Err(errno)),
+            Err(obstacle @ Obstacle::Wait(_)) => overcome(obstacle, &mut operation).await,
+            Err(obstacle) => thread.interruptible(overcome(obstacle, &mut operation)).await?,
+        };
+    }
+}
+
+/// Attempts; if it has to wait, goes on as a future that a signal interrupts.
 pub fn attempt(call: &Call<'_>, mut operation: impl FnMut() -> Attempt + Send + 'static) -> Outcome {
     match operation() {
         Ok(value) => Outcome::Done(value),
@@ -126,18 +143,9 @@ pub fn attempt(call: &Call<'_>, mut operation: impl FnMut() -> Attempt + Send + 
         Err(obstacle) => {
             let thread = call.owned_thread();
             Outcome::Wait(Box::pin(async move {
-                let mut outcome: Attempt = Err(obstacle);
-                loop {
-                    outcome = match outcome {
-                        Ok(value) => return Completion::Value(value),
-                        Err(Obstacle::Error(errno)) => return Completion::Error(errno),
-                        Err(obstacle @ Obstacle::Wait(_)) => overcome(obstacle, &mut operation).await,
-                        Err(obstacle) => match thread.interruptible(overcome(obstacle, &mut operation)).await
-                        {
-                            Ok(outcome) => outcome,
-                            Err(Interrupted) => return Completion::Interrupted,
-                        },
-                    };
+                match complete_unless_interrupted(&thread, Err(obstacle), operation).await {
+                    Ok(result) => result.into(),
+                    Err(Interrupted) => Completion::Interrupted,
                 }
             }))
         }
