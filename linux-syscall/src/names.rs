@@ -12,6 +12,7 @@ use rcore_fs::{AttributeChanges, NewNode};
 use crate::argument::{Fd, Mode, PathAddress, UserAddress};
 use crate::call::{Call, Outcome, slow};
 use crate::file::{descriptor, start_of};
+use crate::limits::check_file_size;
 
 const AT_REMOVEDIR: u32 = 0x200;
 
@@ -104,9 +105,11 @@ pub fn ftruncate(call: &mut Call<'_>, fd: Fd, size: i64) -> Result<Outcome, Errn
     if file.flags() & O_ACCMODE == O_RDONLY {
         return Err(Errno::EINVAL);
     }
+    let thread = call.owned_thread();
     Ok(slow(async move {
         let inode =
             file.inode().filter(|inode| inode.file_type() == FileType::Regular).ok_or(Errno::EINVAL)?;
+        check_file_size(&thread, size)?;
         inode.set_attributes(&AttributeChanges::size(size)).await?;
         Ok(0)
     }))
@@ -125,6 +128,7 @@ pub fn truncate(call: &mut Call<'_>, path: PathAddress, size: i64) -> Result<Out
             _ => return Err(Errno::EINVAL),
         }
         credentials.check(&place.inode().metadata().await?, Permission::WRITE)?;
+        check_file_size(&thread, size)?;
         place.inode().set_attributes(&AttributeChanges::size(size)).await?;
         Ok(0)
     }))

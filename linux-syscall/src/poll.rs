@@ -28,7 +28,7 @@ pub fn ppoll(
     mask: UserAddress,
     set_size: usize,
 ) -> Result<Outcome, Errno> {
-    if !mask.is_null() && set_size != SIGNAL_SET_BYTES || count > linux_object::file::MOST_DESCRIPTORS {
+    if !mask.is_null() && set_size != SIGNAL_SET_BYTES || count > call.resources.files.limit() {
         return Err(Errno::EINVAL);
     }
     let request = Request { entries, count, timeout, mask };

@@ -3,6 +3,7 @@
 //! One lock, the process table's, guards the family tree and all numbers: forks, exits and waits are rare next to
 //! everything else a process does, and a tree under one lock has no halfway states.
 
+mod cpu_limit;
 mod exit;
 mod fork;
 mod group;
@@ -32,6 +33,7 @@ use crate::thread::{NAME_BYTES, Thread};
 use identity::IdentityTable;
 use stop::StopState;
 
+pub use cpu_limit::watch_time;
 pub use exit::end_thread;
 pub use fork::{CloneRequest, clone};
 pub use group::{GroupError, set_group, start_session};

@@ -83,9 +83,9 @@ pub fn fcntl(call: &mut Call<'_>, fd: Fd, command: i32, argument: usize) -> Resu
     match command {
         F_DUPFD | F_DUPFD_CLOEXEC => {
             let close_on_exec = command == F_DUPFD_CLOEXEC;
-            let number = files.insert(file, argument, close_on_exec).map_err(|error| {
-                if argument >= linux_object::file::MOST_DESCRIPTORS { Errno::EINVAL } else { error }
-            })?;
+            let number = files
+                .insert(file, argument, close_on_exec)
+                .map_err(|error| if argument >= files.limit() { Errno::EINVAL } else { error })?;
             Ok(number as usize)
         }
         F_GETFD => files.is_close_on_exec(fd.0).map(|set| if set { FD_CLOEXEC as usize } else { 0 }),

@@ -16,6 +16,7 @@ use linux_object::user_buffer::{UserBuffer, UserMemory};
 use super::descriptor;
 use crate::argument::{Fd, UserAddress};
 use crate::call::{Call, Outcome, attempt};
+use crate::limits::write_within_limit;
 
 /// A single transfer moves at most this much, like Linux's.
 const MOST_BYTES: usize = 0x7fff_f000;
@@ -37,7 +38,9 @@ fn transfer(
     let thread = call.owned_thread();
     attempt(call, move || match direction {
         Direction::Read => file.try_read(position, &mut buffer),
-        Direction::Write => note_broken_pipe(&thread, file.try_write(position, &mut buffer)),
+        Direction::Write => {
+            note_broken_pipe(&thread, write_within_limit(&thread, &file, position, &mut buffer))
+        }
     })
 }
 
@@ -76,7 +79,9 @@ fn vector_transfer(
         };
         match direction {
             Direction::Read => file.try_read(position, buffer),
-            Direction::Write => note_broken_pipe(&thread, file.try_write(position, buffer)),
+            Direction::Write => {
+                note_broken_pipe(&thread, write_within_limit(&thread, &file, position, buffer))
+            }
         }
     }))
 }
