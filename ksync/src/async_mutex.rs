@@ -5,12 +5,20 @@ use std::cell::UnsafeCell;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use crate::rank::Rank;
 use crate::shim::atomic::{AtomicU8, Ordering};
 use crate::spin_lock::SpinLock;
 use crate::wait_list::{Node, NodeState, WaitList};
+
+/// Waits to own the mutex.
+const OWNER_TO_BE: u8 = 0;
+/// Waits until nobody owns it.
+const ONLOOKER: u8 = 1;
+
+/// How many onlookers are collected under the list's lock before it is released to wake them.
+const BATCH: usize = 8;
 
 const FREE: u8 = 0;
 const LOCKED: u8 = 1;
@@ -55,6 +63,12 @@ impl<T: ?Sized> AsyncMutex<T> {
         LockFuture { mutex: self, node: Node::new() }
     }
 
+    /// Waits until somebody unlocks the mutex, without taking it: for who is going to try again. (To lock and unlock
+    /// would not do: the mutex is handed over to who waits, so among several that do so it never becomes free.)
+    pub fn until_free(&self) -> UntilFree<'_, T> {
+        UntilFree { mutex: self, node: Node::new() }
+    }
+
     /// Takes the mutex if it is free.
     #[inline]
     pub fn try_lock(&self) -> Option<AsyncMutexGuard<'_, T>> {
@@ -84,6 +98,14 @@ impl<T: ?Sized> AsyncMutex<T> {
         }
     }
 
+    /// Whether nobody owns the mutex; otherwise the owner will look at the list. Called with the list locked.
+    fn is_free_or_announce(&self) -> bool {
+        match self.state.compare_exchange(LOCKED, CONTENDED, Ordering::Relaxed, Ordering::Relaxed) {
+            Ok(_) | Err(CONTENDED) => false,
+            Err(_) => true,
+        }
+    }
+
     #[inline]
     fn unlock(&self) {
         if self.state.compare_exchange(LOCKED, FREE, Ordering::Release, Ordering::Relaxed).is_err() {
@@ -91,19 +113,31 @@ impl<T: ?Sized> AsyncMutex<T> {
         }
     }
 
-    /// Gives the mutex, which the caller owns, to the longest waiting.
+    /// Tells those who look on, and gives the mutex, which the caller owns, to the longest waiting.
     #[cold]
     fn hand_over(&self) {
-        let mut waiters = self.waiters.lock();
-        let next = waiters.pop_front(NodeState::Chosen);
-        if next.is_none() {
-            self.state.store(FREE, Ordering::Release);
-        } else if waiters.is_empty() {
-            self.state.store(LOCKED, Ordering::Relaxed);
-        }
-        drop(waiters);
-        if let Some(waker) = next {
-            waker.wake();
+        loop {
+            let mut onlookers: [Option<Waker>; BATCH] = [const { None }; BATCH];
+            let mut told = 0;
+            let mut waiters = self.waiters.lock();
+            while told < BATCH && waiters.head_kind() == Some(ONLOOKER) {
+                onlookers[told] = waiters.pop_front(NodeState::Released);
+                told += 1;
+            }
+            let mut next = None;
+            if told < BATCH {
+                next = waiters.pop_front(NodeState::Chosen);
+                if next.is_none() {
+                    self.state.store(FREE, Ordering::Release);
+                } else if waiters.is_empty() {
+                    self.state.store(LOCKED, Ordering::Relaxed);
+                }
+            }
+            drop(waiters);
+            onlookers.into_iter().flatten().chain(next).for_each(Waker::wake);
+            if told < BATCH {
+                return;
+            }
         }
     }
 }
@@ -153,7 +187,7 @@ impl<'a, T: ?Sized> Future for LockFuture<'a, T> {
                 let acquired = mutex.acquire_or_announce();
                 if !acquired {
                     // SAFETY: idle, so in no list; pinned by `self`; `Drop` takes it out.
-                    unsafe { waiters.push_back(node, 0, context.waker().clone()) };
+                    unsafe { waiters.push_back(node, OWNER_TO_BE, context.waker().clone()) };
                 }
                 acquired
             }
@@ -191,6 +225,65 @@ impl<T: ?Sized> Drop for LockFuture<'_, T> {
 impl<T: ?Sized> fmt::Debug for LockFuture<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LockFuture").field("state", &self.node.state()).finish()
+    }
+}
+
+/// The future of [`AsyncMutex::until_free`].
+#[must_use = "futures do nothing unless polled"]
+pub struct UntilFree<'a, T: ?Sized> {
+    mutex: &'a AsyncMutex<T>,
+    node: Node,
+}
+
+impl<T: ?Sized> Future for UntilFree<'_, T> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let this = self.into_ref().get_ref();
+        let (mutex, node) = (this.mutex, &this.node);
+        let mut waiters = mutex.waiters.lock();
+        let mut outdated = None;
+        let is_free = match node.state() {
+            NodeState::Queued => {
+                // SAFETY: a queued node is in this mutex's list, whose lock we hold.
+                outdated = unsafe { waiters.refresh(node, context.waker()) };
+                false
+            }
+            NodeState::Idle => {
+                let is_free = mutex.is_free_or_announce();
+                if !is_free {
+                    // SAFETY: idle, so in no list; pinned by `self`; `Drop` takes it out.
+                    unsafe { waiters.push_back(node, ONLOOKER, context.waker().clone()) };
+                }
+                is_free
+            }
+            NodeState::Chosen | NodeState::Released => true,
+        };
+        drop(waiters);
+        drop(outdated);
+        if is_free { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+impl<T: ?Sized> Drop for UntilFree<'_, T> {
+    fn drop(&mut self) {
+        let node = &self.node;
+        if node.state() == NodeState::Queued {
+            let mut waiters = self.mutex.waiters.lock();
+            let mut unused = None;
+            if node.state() == NodeState::Queued {
+                // SAFETY: a queued node is in this mutex's list, whose lock we hold.
+                unused = unsafe { waiters.take_out(node, NodeState::Idle) };
+            }
+            drop(waiters);
+            drop(unused);
+        }
+    }
+}
+
+impl<T: ?Sized> fmt::Debug for UntilFree<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UntilFree").field("state", &self.node.state()).finish()
     }
 }
 

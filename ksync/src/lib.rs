@@ -9,7 +9,8 @@
 //!   panics and names both locks, on the first run that takes the two in the wrong order, deadlock or not.
 //! * The asynchronous locks are fair: they are handed over in the order of arrival, and a waiter that is dropped
 //!   after it was chosen passes the choice on.
-//! * Nothing here allocates. A waiter's node lives in the future that waits.
+//! * Waiting and waking allocate nothing: a waiter's node lives in the future that waits. Only an [`Observation`] has a
+//!   node on the heap, from its beginning to its end.
 //!
 //! Limits: a spin lock is not fair and not re-entrant; fairness between harts is left to the memory system because
 //! holding times are short. Under `cfg(loom)` the crate is built on loom's primitives and knows no harts; that build
@@ -27,6 +28,7 @@ pub mod shim;
 
 mod async_mutex;
 mod async_rw_lock;
+mod observer;
 mod once;
 mod per_hart;
 mod spin_lock;
@@ -35,10 +37,11 @@ mod wait_queue;
 
 pub mod rank;
 
-pub use async_mutex::{AsyncMutex, AsyncMutexGuard, LockFuture};
+pub use async_mutex::{AsyncMutex, AsyncMutexGuard, LockFuture, UntilFree};
 pub use async_rw_lock::{AsyncRwLock, AsyncRwLockReadGuard, AsyncRwLockWriteGuard, ReadFuture, WriteFuture};
+pub use observer::{Observation, Observer};
 pub use once::Once;
 pub use per_hart::{MaskedRef, PerHart, PinnedRef};
 pub use rank::Rank;
 pub use spin_lock::{RawSpinLock, SpinLock, SpinLockGuard};
-pub use wait_queue::{QueueHandle, SharedQueue, WaitQueue, WaitUntil, Waiter};
+pub use wait_queue::{EVERY_EVENT, QueueHandle, SharedQueue, WaitQueue, WaitUntil, Waiter};

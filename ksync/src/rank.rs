@@ -24,6 +24,8 @@ impl Rank {
     pub const THREAD: Self = Self::new(1150, "thread");
     /// One file table. Under a process (fork copies it).
     pub const FILE_TABLE: Self = Self::new(1200, "file table");
+    /// Which `epoll` watches which, while another is added.
+    pub const EPOLL_NESTING: Self = Self::new(1250, "epoll nesting");
     /// One open file, pipe, socket or terminal.
     pub const FILE: Self = Self::new(1300, "file");
     /// The mount table, looked up during path walks.
@@ -60,6 +62,8 @@ impl Rank {
     pub const INTERRUPT_TABLE: Self = Self::new(3300, "interrupt table");
 
     // Waiting and scheduling: anyone may wake a task whatever it holds.
+    /// A list of what is ready, to which observers of wait queues append: `epoll`'s.
+    pub const READY_LIST: Self = Self::new(4900, "ready list");
     /// A wait queue's list of waiters. Wakers are called only after it was released.
     pub const WAIT_QUEUE: Self = Self::new(5000, "wait queue");
     /// A hart's timers. Expired wakers are called after it was released.

@@ -31,6 +31,8 @@ struct Entry {
     next: *const Node,
     waker: Option<Waker>,
     ticket: u32,
+    /// Which events it waits for, as the wake queue's users number them.
+    interest: u32,
     kind: u8,
 }
 
@@ -57,6 +59,7 @@ impl Node {
                     next: ptr::null(),
                     waker: None,
                     ticket: 0,
+                    interest: 0,
                     kind: 0,
                 }),
                 _pinned: PhantomPinned,
@@ -118,6 +121,15 @@ impl WaitList {
     /// # Safety
     /// The node is in no list, stays where it is, and is taken out of this list before it is freed.
     pub(crate) unsafe fn push_back(&mut self, node: &Node, kind: u8, waker: Waker) {
+        // SAFETY: passed on to the caller.
+        unsafe { self.push_back_for(node, kind, u32::MAX, waker) };
+    }
+
+    /// Appends a node that waits for some events only.
+    ///
+    /// # Safety
+    /// As for [`WaitList::push_back`].
+    pub(crate) unsafe fn push_back_for(&mut self, node: &Node, kind: u8, interest: u32, waker: Waker) {
         let ticket = self.next_ticket;
         self.next_ticket = ticket.wrapping_add(1);
         let tail = self.tail;
@@ -125,7 +137,8 @@ impl WaitList {
         // SAFETY: the caller owns the node, which is in no list.
         unsafe {
             node.entry(|entry| {
-                *entry = Entry { previous: tail, next: ptr::null(), waker: Some(waker), ticket, kind };
+                *entry =
+                    Entry { previous: tail, next: ptr::null(), waker: Some(waker), ticket, interest, kind };
             });
         }
         node.state.store(NodeState::Queued as u8, Ordering::Relaxed);
@@ -158,10 +171,25 @@ impl WaitList {
         unsafe { self.head.as_ref().map(|node| node.entry(|entry| entry.kind)) }
     }
 
-    /// The ticket of the node at the head.
-    pub(crate) fn head_ticket(&self) -> Option<u32> {
-        // SAFETY: as in `head_kind`.
-        unsafe { self.head.as_ref().map(|node| node.entry(|entry| entry.ticket)) }
+    /// Takes out the first node that waits for one of these events and was queued before ticket `end`, and leaves it in
+    /// `state`. The waker is to be called after unlocking.
+    pub(crate) fn pop_first_for(&mut self, events: u32, end: u32, state: NodeState) -> Option<Waker> {
+        let mut next = self.head;
+        // SAFETY: nodes in the list are alive and we hold the lock.
+        while let Some(node) = unsafe { next.as_ref() } {
+            // SAFETY: as above.
+            let (ticket, interest, following) =
+                unsafe { node.entry(|entry| (entry.ticket, entry.interest, entry.next)) };
+            if !is_before(ticket, end) {
+                return None;
+            }
+            if interest & events != 0 {
+                // SAFETY: the node is in this list.
+                return unsafe { self.take_out(node, state) };
+            }
+            next = following;
+        }
+        None
     }
 
     /// Takes the head out and leaves it in `state`. The waker is to be called after unlocking.
@@ -195,4 +223,9 @@ impl WaitList {
             waker
         }
     }
+}
+
+/// Whether ticket `a` was drawn before `b`, also across the counter's wrap.
+pub(crate) fn is_before(a: u32, b: u32) -> bool {
+    (b.wrapping_sub(a) as i32) > 0
 }

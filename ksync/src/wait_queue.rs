@@ -7,7 +7,12 @@
 //! [`WaitQueue::wake_one`] chooses the longest waiting and hands it a baton: if that waiter is dropped before it ran,
 //! the baton passes to the next. It is for waiters that are interchangeable; where waiters on one queue wait for
 //! different things, use [`WaitQueue::wake_all`]. A *listener* ([`Waiter::listener`]) watches without consuming: it is
-//! told by every wake, beside the one waiter that is chosen.
+//! told by every wake, beside the one waiter that is chosen. An *observer* ([`crate::Observation`]) watches for good: it
+//! is called by every wake and stays.
+//!
+//! A wake may say which *events* it announces, a set of bits whose meaning is its users' own, and everybody in the
+//! queue may say for which they wait. Who waits for others sleeps on. So one queue serves the readers and the writers
+//! of an object without the one disturbing the other.
 
 use alloc::sync::Arc;
 use std::fmt;
@@ -15,6 +20,7 @@ use std::pin::Pin;
 use std::ptr::NonNull;
 use std::task::{Context, Poll, Waker};
 
+use crate::observer::{self, ObserverList};
 use crate::rank::Rank;
 use crate::shim::atomic::{AtomicUsize, Ordering, fence};
 use crate::spin_lock::SpinLock;
@@ -26,13 +32,32 @@ const LISTENER: u8 = 1;
 /// How many wakers are collected under the lock before it is released to call them.
 const BATCH: usize = 8;
 
-struct Lists {
+/// All events: what a wake announces, and who is queued waits for, unless they say less.
+pub const EVERY_EVENT: u32 = u32::MAX;
+
+pub(crate) struct Lists {
     waiters: WaitList,
     listeners: WaitList,
+    pub(crate) observers: ObserverList,
+    pub(crate) exclusive_observers: ObserverList,
     count: usize,
 }
 
 impl Lists {
+    const fn new() -> Self {
+        Self {
+            waiters: WaitList::new(),
+            listeners: WaitList::new(),
+            observers: ObserverList::new(),
+            exclusive_observers: ObserverList::new(),
+            count: 0,
+        }
+    }
+
+    fn has_observers(&self) -> bool {
+        !(self.observers.is_empty() && self.exclusive_observers.is_empty())
+    }
+
     fn list(&mut self, kind: u8) -> &mut WaitList {
         if kind == LISTENER { &mut self.listeners } else { &mut self.waiters }
     }
@@ -42,7 +67,7 @@ impl Lists {
 pub struct WaitQueue {
     /// How many are queued; written under the lock, read by wakers without it.
     count: AtomicUsize,
-    lists: SpinLock<Lists>,
+    pub(crate) lists: SpinLock<Lists>,
     name: &'static str,
 }
 
@@ -50,8 +75,8 @@ impl WaitQueue {
     const_unless_loom! {
         /// A queue nobody waits on. The name is what the debugger shows.
         pub fn new(name: &'static str) -> Self {
-            let lists = Lists { waiters: WaitList::new(), listeners: WaitList::new(), count: 0 };
-            Self { count: AtomicUsize::new(0), lists: SpinLock::new(Rank::WAIT_QUEUE, lists), name }
+            let lists = SpinLock::new(Rank::WAIT_QUEUE, Lists::new());
+            Self { count: AtomicUsize::new(0), lists, name }
         }
     }
 
@@ -60,7 +85,7 @@ impl WaitQueue {
         self.name
     }
 
-    /// How many waiters and listeners were queued a moment ago.
+    /// How many waiters, listeners and observers were queued a moment ago.
     pub fn len(&self) -> usize {
         self.count.load(Ordering::Relaxed)
     }
@@ -78,30 +103,51 @@ impl WaitQueue {
         WaitUntil { waiter: Waiter::new(self), condition }
     }
 
-    /// Wakes the longest waiting, and every listener. Returns whether a waiter was chosen.
+    /// Wakes the longest waiting, and tells every listener and observer. Returns whether a waiter was chosen.
     ///
     /// To be called after the change that it announces, and with no lock held that a waker takes.
     #[inline]
     pub fn wake_one(&self) -> bool {
+        self.wake_one_for(EVERY_EVENT)
+    }
+
+    /// As [`WaitQueue::wake_one`], of those that wait for one of these events.
+    #[inline]
+    pub fn wake_one_for(&self, events: u32) -> bool {
         // Between the caller's change and the look for waiters; its twin is in `Waiter::register`.
         fence(Ordering::SeqCst);
-        if self.count.load(Ordering::Relaxed) == 0 { false } else { self.wake_one_slow() }
+        if self.count.load(Ordering::Relaxed) == 0 { false } else { self.wake_one_slow(events) }
     }
 
     /// Wakes everybody who is queued now, in order of arrival.
     #[inline]
     pub fn wake_all(&self) {
+        self.wake_all_for(EVERY_EVENT);
+    }
+
+    /// As [`WaitQueue::wake_all`], those that wait for one of these events.
+    #[inline]
+    pub fn wake_all_for(&self, events: u32) {
         fence(Ordering::SeqCst);
         if self.count.load(Ordering::Relaxed) != 0 {
-            self.release_all(LISTENER);
-            self.release_all(WAITER);
+            self.wake_all_slow(events);
         }
     }
 
-    fn wake_one_slow(&self) -> bool {
+    /// Wakes the longest waiting and nobody else: nothing has happened, but one who was woken has left something over.
+    #[inline]
+    pub fn wake_next_for(&self, events: u32) -> bool {
+        fence(Ordering::SeqCst);
+        self.count.load(Ordering::Relaxed) != 0 && self.choose(events).0
+    }
+
+    /// Chooses a waiter; also says whether there are listeners and observers.
+    fn choose(&self, events: u32) -> (bool, bool, bool) {
         let mut lists = self.lists.lock();
         let has_listeners = !lists.listeners.is_empty();
-        let waker = lists.waiters.pop_front(NodeState::Chosen);
+        let has_observers = lists.has_observers();
+        let end = lists.waiters.next_ticket();
+        let waker = lists.waiters.pop_first_for(events, end, NodeState::Chosen);
         if waker.is_some() {
             self.note_removed(&mut lists);
         }
@@ -110,14 +156,38 @@ impl WaitQueue {
         if let Some(waker) = waker {
             waker.wake();
         }
+        (chosen, has_listeners, has_observers)
+    }
+
+    fn wake_one_slow(&self, events: u32) -> bool {
+        let (chosen, has_listeners, has_observers) = self.choose(events);
         if has_listeners {
-            self.release_all(LISTENER);
+            self.release_all(LISTENER, events);
+        }
+        if has_observers {
+            observer::notify(self, events, if chosen { 0 } else { 1 });
         }
         chosen
     }
 
+    fn wake_all_slow(&self, events: u32) {
+        let (has_listeners, has_waiters, has_observers) = {
+            let lists = self.lists.lock();
+            (!lists.listeners.is_empty(), !lists.waiters.is_empty(), lists.has_observers())
+        };
+        if has_listeners {
+            self.release_all(LISTENER, events);
+        }
+        if has_waiters {
+            self.release_all(WAITER, events);
+        }
+        if has_observers {
+            observer::notify(self, events, usize::MAX);
+        }
+    }
+
     /// Takes out everybody of a kind who was queued when the call began, a batch at a time.
-    fn release_all(&self, kind: u8) {
+    fn release_all(&self, kind: u8, events: u32) {
         let mut end = None;
         loop {
             let mut batch: [Option<Waker>; BATCH] = [const { None }; BATCH];
@@ -126,10 +196,9 @@ impl WaitQueue {
             let end = *end.get_or_insert(lists.list(kind).next_ticket());
             let mut taken = 0;
             while taken < BATCH
-                && let Some(ticket) = lists.list(kind).head_ticket()
-                && is_before(ticket, end)
+                && let Some(waker) = lists.list(kind).pop_first_for(events, end, NodeState::Released)
             {
-                batch[taken] = lists.list(kind).pop_front(NodeState::Released);
+                batch[taken] = Some(waker);
                 self.note_removed(&mut lists);
                 taken += 1;
             }
@@ -141,20 +210,15 @@ impl WaitQueue {
         }
     }
 
-    fn note_removed(&self, lists: &mut Lists) {
+    pub(crate) fn note_removed(&self, lists: &mut Lists) {
         lists.count -= 1;
         self.count.store(lists.count, Ordering::Relaxed);
     }
 
-    fn note_added(&self, lists: &mut Lists) {
+    pub(crate) fn note_added(&self, lists: &mut Lists) {
         lists.count += 1;
         self.count.store(lists.count, Ordering::Relaxed);
     }
-}
-
-/// Whether ticket `a` was drawn before `b`, also across the counter's wrap.
-fn is_before(a: u32, b: u32) -> bool {
-    (b.wrapping_sub(a) as i32) > 0
 }
 
 impl fmt::Debug for WaitQueue {
@@ -229,18 +293,29 @@ impl<T: ?Sized> fmt::Debug for SharedQueue<T> {
 pub struct Waiter<Q: QueueHandle> {
     queue: Q,
     node: Node,
+    interest: u32,
     kind: u8,
 }
 
 impl<Q: QueueHandle> Waiter<Q> {
     /// A waiter that is not registered yet.
     pub fn new(queue: Q) -> Self {
-        Self { queue, node: Node::new(), kind: WAITER }
+        Self::new_for(queue, EVERY_EVENT)
+    }
+
+    /// A waiter for some events.
+    pub fn new_for(queue: Q, interest: u32) -> Self {
+        Self { queue, node: Node::new(), interest, kind: WAITER }
     }
 
     /// A listener that is not registered yet: every wake tells it, and it never uses up a [`WaitQueue::wake_one`].
     pub fn listener(queue: Q) -> Self {
-        Self { queue, node: Node::new(), kind: LISTENER }
+        Self::listener_for(queue, EVERY_EVENT)
+    }
+
+    /// A listener for some events.
+    pub fn listener_for(queue: Q, interest: u32) -> Self {
+        Self { queue, node: Node::new(), interest, kind: LISTENER }
     }
 
     fn queue(&self) -> &WaitQueue {
@@ -262,7 +337,10 @@ impl<Q: QueueHandle> Waiter<Q> {
         } else {
             outdated = None;
             // SAFETY: not queued, so in no list; pinned by `self`, and taken out by our `Drop`.
-            unsafe { lists.list(this.kind).push_back(&this.node, this.kind, waker.clone()) };
+            unsafe {
+                let waker = waker.clone();
+                lists.list(this.kind).push_back_for(&this.node, this.kind, this.interest, waker);
+            }
             this.queue().note_added(&mut lists);
             true
         };
@@ -314,7 +392,7 @@ impl<Q: QueueHandle> Drop for Waiter<Q> {
     fn drop(&mut self) {
         self.leave_list();
         if self.node.state() == NodeState::Chosen {
-            self.queue().wake_one();
+            self.queue().wake_next_for(self.interest);
         }
     }
 }

@@ -183,3 +183,88 @@ fn readers_and_a_writer_exclude_and_all_get_through() {
         assert_eq!(*lock.try_write().expect("nobody holds it any more"), 1);
     });
 }
+
+/// Says in a relaxed flag that it was called, as an observer does that puts itself on a list.
+struct Noted(AtomicUsize);
+
+impl ksync::Observer for Noted {
+    fn notify(self: std::sync::Arc<Self>, _events: u32) -> bool {
+        self.0.store(1, Ordering::Relaxed);
+        true
+    }
+}
+
+/// Whoever registers an observer and then looks, and whoever changes the condition and then wakes: one of them notices.
+#[test]
+fn an_observer_misses_nothing() {
+    model(|| {
+        let shared = Arc::new((WaitQueue::new("model"), AtomicUsize::new(0)));
+        let waker = shared.clone();
+        let thread = thread::spawn(move || {
+            waker.1.store(1, Ordering::Relaxed);
+            waker.0.wake_one_for(1);
+        });
+        let (queue, condition) = &*shared;
+        let noted = std::sync::Arc::new(Noted(AtomicUsize::new(0)));
+        let observation = ksync::Observation::new(queue, noted.clone(), 1);
+        let was_seen = condition.load(Ordering::Relaxed) == 1;
+        thread.join().unwrap();
+        assert!(was_seen || noted.0.load(Ordering::Relaxed) == 1);
+        drop(observation);
+        assert!(queue.is_empty());
+    });
+}
+
+/// An observation that ends while the queue is woken: nobody touches what is gone.
+#[test]
+fn an_observation_ends_safely_during_a_wake() {
+    model(|| {
+        let queue = Arc::new(WaitQueue::new("model"));
+        let noted = std::sync::Arc::new(Noted(AtomicUsize::new(0)));
+        let first = ksync::Observation::new(&*queue, noted.clone(), 1);
+        let second = ksync::Observation::exclusive(&*queue, noted.clone(), 1);
+        let waking = queue.clone();
+        let thread = thread::spawn(move || waking.wake_all_for(1));
+        drop(first);
+        drop(second);
+        thread.join().unwrap();
+        assert!(queue.is_empty());
+    });
+}
+
+/// Two that try, wait until the mutex is free and try again: both get through.
+#[test]
+fn onlookers_are_told_when_the_mutex_is_free() {
+    model(|| {
+        let shared = Arc::new(AsyncMutex::new(0));
+        let add = |mutex: &AsyncMutex<usize>| loop {
+            if let Some(mut value) = mutex.try_lock() {
+                *value += 1;
+                return;
+            }
+            block_on(mutex.until_free());
+        };
+        let other = shared.clone();
+        let thread = thread::spawn(move || add(&other));
+        add(&shared);
+        thread.join().unwrap();
+        assert_eq!(*shared.try_lock().unwrap(), 2);
+    });
+}
+
+/// An onlooker beside one that waits to own the mutex.
+#[test]
+fn an_onlooker_does_not_keep_the_next_owner_from_the_mutex() {
+    model(|| {
+        let shared = Arc::new(AsyncMutex::new(()));
+        let guard = shared.try_lock().unwrap();
+        let onlooker = shared.clone();
+        let looking = thread::spawn(move || block_on(onlooker.until_free()));
+        let owner = shared.clone();
+        let owning = thread::spawn(move || drop(block_on(owner.lock())));
+        drop(guard);
+        looking.join().unwrap();
+        owning.join().unwrap();
+        assert!(shared.try_lock().is_some());
+    });
+}

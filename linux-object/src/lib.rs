@@ -12,6 +12,7 @@ pub mod clock;
 pub mod console;
 pub mod credentials;
 pub mod device_files;
+pub mod epoll;
 pub mod file;
 pub mod futex;
 pub mod hardware;

@@ -11,8 +11,9 @@ use core::future::poll_fn;
 use core::pin::{Pin, pin};
 use core::task::Poll;
 
-use ksync::{SharedQueue, WaitQueue, Waiter};
+use ksync::{EVERY_EVENT, SharedQueue, WaitQueue, Waiter};
 use linux_abi::Errno;
+use linux_abi::poll::PollEvents;
 
 /// A future without a borrow, for the slow path.
 pub type Slow<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -23,6 +24,9 @@ pub enum Obstacle {
     Error(Errno),
     /// It can be attempted again when the queue of this object is woken.
     NotReady(Arc<dyn Waitable>),
+    /// The same, when the wake is for one of these events. Whoever attempts after such a wake has it for himself; when
+    /// he is done the next who waits for the same has his turn.
+    NotReadyFor(Arc<dyn Waitable>, PollEvents),
     /// It can be attempted again when this is done: a page comes from a device.
     Wait(Slow<Result<(), Errno>>),
 }
@@ -53,19 +57,26 @@ pub async fn complete<T>(mut attempt: impl FnMut() -> Attempt<T> + Send) -> Resu
                 future.await?;
                 attempt()
             }
-            Err(Obstacle::NotReady(object)) => until_changed(object, &mut attempt).await,
+            Err(Obstacle::NotReady(object)) => until_changed(object, EVERY_EVENT, &mut attempt).await,
+            Err(Obstacle::NotReadyFor(object, events)) => {
+                until_changed(object, events.bits(), &mut attempt).await
+            }
         };
     }
 }
 
 /// Attempts each time the object's queue is woken, until the outcome is something else than "not ready".
-async fn until_changed<T>(object: Arc<dyn Waitable>, attempt: &mut impl FnMut() -> Attempt<T>) -> Attempt<T> {
+async fn until_changed<T>(
+    object: Arc<dyn Waitable>,
+    events: u32,
+    attempt: &mut impl FnMut() -> Attempt<T>,
+) -> Attempt<T> {
     let queue = SharedQueue::new(object, |object| object.wait_queue());
-    let mut waiter = pin!(Waiter::new(queue));
+    let mut waiter = pin!(Waiter::new_for(queue, events));
     poll_fn(|context| {
         loop {
             match attempt() {
-                Err(Obstacle::NotReady(_)) => {}
+                Err(Obstacle::NotReady(_) | Obstacle::NotReadyFor(..)) => {}
                 outcome => return Poll::Ready(outcome),
             }
             // Newly registered: what changed between the attempt and the registration woke nobody, so look again.

@@ -13,6 +13,7 @@ extern crate alloc;
 mod argument;
 mod clone;
 mod control;
+mod epoll;
 mod execute;
 mod file;
 mod futex;
@@ -32,6 +33,7 @@ mod system;
 mod time;
 mod usage;
 mod wait;
+mod wait_mask;
 
 pub mod call;
 pub mod counters;

@@ -2,7 +2,7 @@
 
 use linux_abi::Errno;
 use linux_abi::file::{AtFlags, O_ACCMODE, O_RDONLY, RenameFlags};
-use linux_abi::stat::FileType;
+use linux_abi::stat::{DeviceNumber, FileType};
 use linux_abi::statfs::Statfs;
 use linux_object::credentials::Permission;
 use linux_object::namespace::{Actor, Named, Place, walk};
@@ -42,6 +42,32 @@ pub fn mkdirat(call: &mut Call<'_>, directory: Fd, path: PathAddress, mode: Mode
         NewNode::Directory,
         mode.0 & PERMISSIONS
     ))
+}
+
+pub fn mknodat(
+    call: &mut Call<'_>,
+    directory: Fd,
+    path: PathAddress,
+    mode: Mode,
+    device: u32,
+) -> Result<Outcome, Errno> {
+    const PERMISSIONS: u32 = 0o7777;
+    let device = DeviceNumber::decode(device);
+    let node = match FileType::from_mode(mode.0) {
+        _ if mode.0 & !PERMISSIONS == 0 => NewNode::Regular,
+        Some(FileType::Regular) => NewNode::Regular,
+        Some(FileType::Fifo) => NewNode::Fifo,
+        Some(FileType::Socket) => NewNode::Socket,
+        Some(FileType::CharacterDevice) => NewNode::CharacterDevice(device),
+        Some(FileType::BlockDevice) => NewNode::BlockDevice(device),
+        Some(FileType::Directory) => return Err(Errno::EPERM),
+        _ => return Err(Errno::EINVAL),
+    };
+    let is_device = matches!(node, NewNode::CharacterDevice(_) | NewNode::BlockDevice(_));
+    if is_device && !call.thread.credentials().is_privileged() {
+        return Err(Errno::EPERM);
+    }
+    change!(call, |actor, named = (directory, path)| actor.create(&named, node, mode.0 & PERMISSIONS))
 }
 
 pub fn unlinkat(call: &mut Call<'_>, directory: Fd, path: PathAddress, flags: u32) -> Result<Outcome, Errno> {

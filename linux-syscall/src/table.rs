@@ -8,8 +8,8 @@ use crate::argument::{Argument, Bits, Fd, FromRegister, Mode, OpenArgument, Path
 use crate::call::{Call, IntoOutcome, Outcome, is_error};
 use crate::strace::Meaning;
 use crate::{
-    clone, control, counters, execute, file, futex, hardware, identity, limits, memory, mount, names, poll,
-    process, rseq, schedule, signal, system, time, usage, wait,
+    clone, control, counters, epoll, execute, file, futex, hardware, identity, limits, memory, mount, names,
+    poll, process, rseq, schedule, signal, system, time, usage, wait,
 };
 use linux_abi::Errno;
 
@@ -102,10 +102,14 @@ macro_rules! syscall_table {
 
 syscall_table! {
     17 getcwd(buffer: UserAddress, size: usize) => file::getcwd, Full, "";
+    20 epoll_create1(flags: i32) => epoll::epoll_create1, Full, "";
+    21 epoll_ctl(epoll: Fd, operation: i32, fd: Fd, event: UserAddress) => epoll::epoll_ctl, Full, "";
+    22 epoll_pwait(epoll: Fd, events: UserAddress, count: i32, timeout: i32, mask: UserAddress, set_size: usize) => epoll::epoll_pwait, Full, "";
     23 dup(fd: Fd) => file::dup, Full, "";
     24 dup3(old: Fd, new: Fd, flags: OpenArgument) => file::dup3, Full, "";
-    25 fcntl(fd: Fd, command: i32, argument: usize) => file::fcntl, Partial, "descriptors and status flags";
+    25 fcntl(fd: Fd, command: i32, argument: usize) => file::fcntl, Partial, "no locks, no signals, no leases";
     29 ioctl(fd: Fd, request: u32, argument: UserAddress) => file::ioctl, Full, "what is known depends on the file";
+    33 mknodat(directory: Fd, path: PathAddress, mode: Mode, device: u32) => names::mknodat, Full, "";
     34 mkdirat(directory: Fd, path: PathAddress, mode: Mode) => names::mkdirat, Full, "";
     35 unlinkat(directory: Fd, path: PathAddress, flags: u32) => names::unlinkat, Full, "";
     36 symlinkat(target: PathAddress, directory: Fd, path: PathAddress) => names::symlinkat, Full, "";
@@ -230,6 +234,7 @@ syscall_table! {
     293 rseq(area: UserAddress, len: u32, flags: i32, signature: u32) => rseq::rseq, Full, "";
     435 clone3(arguments: UserAddress, size: usize) => clone::clone3, Partial, "no namespaces, no control groups, no pidfd";
     439 faccessat2(directory: Fd, path: PathAddress, mode: u32, flags: u32) => file::faccessat2, Full, "";
+    441 epoll_pwait2(epoll: Fd, events: UserAddress, count: i32, timeout: UserAddress, mask: UserAddress, set_size: usize) => epoll::epoll_pwait2, Full, "";
 }
 
 /// The row of a number.

@@ -103,6 +103,22 @@ impl Frame {
         Ok(frame)
     }
 
+    /// Copies from this frame to the active program's memory. Panics if the range leaves the page.
+    #[inline]
+    pub fn copy_to_user(&self, offset: usize, destination: VirtAddr, len: usize) -> Result<(), CopyFault> {
+        assert!(offset <= PAGE_SIZE && len <= PAGE_SIZE - offset);
+        // SAFETY: the range is inside the frame, which `self` keeps allocated and which no program maps.
+        user_memory::copy_out(destination, unsafe { contents::slice(self.address(), offset, len) })
+    }
+
+    /// Copies from the active program's memory into this frame. Panics if the range leaves the page.
+    #[inline]
+    pub fn copy_from_user(&mut self, offset: usize, source: VirtAddr, len: usize) -> Result<(), CopyFault> {
+        assert!(offset <= PAGE_SIZE && len <= PAGE_SIZE - offset);
+        // SAFETY: as in `copy_to_user`, and nobody else owns the frame.
+        user_memory::copy_in(unsafe { contents::slice_mut(self.address(), offset, len) }, source)
+    }
+
     /// Lets go of the frame without freeing it; [`Frame::from_address`] takes it up again.
     pub(crate) fn into_address(self) -> PhysAddr {
         ManuallyDrop::new(self).address()

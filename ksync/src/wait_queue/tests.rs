@@ -4,6 +4,7 @@ use std::sync::atomic::AtomicBool;
 use std::task::Wake;
 
 use super::*;
+use crate::wait_list::is_before;
 
 struct CountingWaker(AtomicUsize);
 

@@ -23,6 +23,10 @@ impl File for Directory {
         Err(Errno::EISDIR.into())
     }
 
+    fn is_watchable(&self) -> bool {
+        false
+    }
+
     fn is_seekable(&self) -> bool {
         true
     }

@@ -4,33 +4,41 @@
 //! is one opening of it: access mode, status flags, position. A [`FileTable`] gives openings their numbers.
 
 mod anonymous;
+mod companion;
 mod directory;
 mod generated;
 mod null;
+mod page_ring;
 mod pipe;
 mod regular;
 mod table;
 
 pub mod open;
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::any::Any;
 use core::fmt;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use ksync::{Once, Rank, SpinLock};
 use linux_abi::Errno;
 use linux_abi::file::{O_ACCMODE, O_RDONLY, O_WRONLY, OpenFlags};
 use linux_abi::poll::PollEvents;
 use linux_abi::stat::FileType;
 use rcore_fs::{DirectorySink, FIRST_ENTRY, INode};
 
+use crate::epoll::{Registration, Watcher};
 use crate::namespace::Place;
 use crate::obstacle::{Attempt, Obstacle, Waitable};
 use crate::thread::Thread;
 use crate::user_buffer::UserBuffer;
 
 pub use anonymous::{AnonymousNode, anonymous_number};
+pub use companion::Companion;
 pub use null::{NullDevice, ZeroDevice};
-pub use pipe::{PipeEnds, pipe};
+pub use pipe::{PIPE_MAX_SIZE, Pipe, PipeEnd, PipeEnds, pipe};
 pub(crate) use regular::errno_of;
 pub use table::{FileTable, MOST_DESCRIPTORS};
 
@@ -58,7 +66,7 @@ pub enum Seek {
 ///
 /// The `try_` operations never wait: they finish or name the [`Obstacle`]. `offset` is where a seekable file is read or
 /// written; others ignore it.
-pub trait File: Waitable {
+pub trait File: Waitable + Any {
     /// Moves bytes to the program. 0 is the end of the file.
     fn try_read(&self, _offset: u64, _buffer: &mut UserBuffer) -> Attempt {
         Err(Errno::EINVAL.into())
@@ -72,6 +80,16 @@ pub trait File: Waitable {
     /// What could be done without waiting.
     fn ready(&self) -> PollEvents {
         PollEvents::IN | PollEvents::OUT | PollEvents::RDNORM | PollEvents::WRNORM
+    }
+
+    /// Whether it can be watched for readiness: `epoll` refuses what is always ready.
+    fn is_watchable(&self) -> bool {
+        true
+    }
+
+    /// The status flags are these from now on; called at the beginning if there are any, and when they change.
+    fn set_status(&self, _flags: OpenFlags) -> Result<(), Errno> {
+        Ok(())
     }
 
     /// Whether it has positions.
@@ -125,6 +143,8 @@ pub struct OpenFile {
     access: u32,
     status: AtomicU32,
     position: AtomicU64,
+    /// Epoll registrations of this opening.
+    watchers: Once<Box<SpinLock<Vec<Watcher>>>>,
 }
 
 /// Status flags that can be changed after opening.
@@ -135,12 +155,17 @@ impl OpenFile {
     /// Opens `file`; `place` is where a path walk found it.
     pub fn new(file: Arc<dyn File>, place: Option<Arc<Place>>, flags: OpenFlags) -> Arc<Self> {
         let status = flags & (CHANGEABLE | OpenFlags::DSYNC | OpenFlags::SYNC);
+        if !(status & CHANGEABLE).is_empty() {
+            // Nothing is refused at the beginning that `open` has let pass.
+            let _ = file.set_status(status);
+        }
         Arc::new(Self {
             file,
             place,
             access: flags.bits() & O_ACCMODE,
             status: AtomicU32::new((status | flags & OpenFlags::DIRECTORY).bits()),
             position: AtomicU64::new(0),
+            watchers: Once::new(),
         })
     }
 
@@ -165,9 +190,11 @@ impl OpenFile {
     }
 
     /// Sets the status flags that can be changed; others are left as they are.
-    pub fn set_flags(&self, flags: OpenFlags) {
+    pub fn set_flags(&self, flags: OpenFlags) -> Result<(), Errno> {
         let keep = self.status.load(Ordering::Relaxed) & !CHANGEABLE.bits();
+        self.file.set_status(flags & CHANGEABLE)?;
         self.status.store(keep | (flags & CHANGEABLE).bits(), Ordering::Relaxed);
+        Ok(())
     }
 
     /// Whether operations fail rather than wait.
@@ -194,7 +221,9 @@ impl OpenFile {
     /// What `O_NONBLOCK` makes of an obstacle.
     fn adjust(&self, obstacle: Obstacle) -> Obstacle {
         match obstacle {
-            Obstacle::NotReady(_) if self.is_nonblocking() => Obstacle::Error(Errno::EAGAIN),
+            Obstacle::NotReady(_) | Obstacle::NotReadyFor(..) if self.is_nonblocking() => {
+                Obstacle::Error(Errno::EAGAIN)
+            }
             other => other,
         }
     }
@@ -293,5 +322,31 @@ impl OpenFile {
     /// Sets where a listing goes on.
     pub fn set_list_position(&self, position: u64) {
         self.position.store(position, Ordering::Relaxed);
+    }
+}
+
+/// Who watches an opening is told when it ends.
+impl OpenFile {
+    pub(crate) fn add_watcher(&self, watcher: Watcher) {
+        let watchers = self.watchers.call_once(|| Box::new(SpinLock::new(Rank::FILE, Vec::new())));
+        watchers.lock().push(watcher);
+    }
+
+    pub(crate) fn remove_watcher(&self, watcher: &Arc<Registration>) {
+        if let Some(watchers) = self.watchers.get() {
+            let mut watchers = watchers.lock();
+            if let Some(index) = watchers.iter().position(|other| other.as_ptr() == Arc::as_ptr(watcher)) {
+                watchers.swap_remove(index);
+            }
+        }
+    }
+}
+
+impl Drop for OpenFile {
+    fn drop(&mut self) {
+        if let Some(watchers) = self.watchers.get() {
+            let watchers = core::mem::take(&mut *watchers.lock());
+            watchers.iter().filter_map(Watcher::upgrade).for_each(|watcher| watcher.end());
+        }
     }
 }

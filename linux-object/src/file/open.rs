@@ -12,7 +12,7 @@ use rcore_fs::{AttributeChanges, Contents, Creation, INode, NewNode};
 use super::directory::Directory;
 use super::generated::GeneratedOpening;
 use super::regular::RegularFile;
-use super::{AnonymousNode, File, OpenFile};
+use super::{AnonymousNode, Companion, File, OpenFile, PipeEnd};
 use crate::credentials::{Credentials, Permission};
 use crate::namespace::{LastComponent, PathContext, Place, walk, walk_to_parent};
 
@@ -48,7 +48,7 @@ pub async fn open(
         let created = create(paths, credentials, start.clone(), path, flags, permissions).await?;
         match created {
             Created::New(place) => {
-                let file = object(place.inode()).await?;
+                let file = object(place.inode(), flags).await?;
                 return Ok(OpenFile::new(file, Some(place), flags));
             }
             Created::Exists => walk(paths, credentials, start, path, follow_last).await?,
@@ -125,14 +125,15 @@ async fn open_existing(
     if flags.contains(OpenFlags::TRUNC) && writes && inode.file_type() == FileType::Regular {
         inode.set_attributes(&AttributeChanges::size(0)).await?;
     }
-    let file = object(inode).await?;
+    let file = object(inode, flags).await?;
     Ok(OpenFile::new(file, Some(place), flags))
 }
 
 /// What an opening of this inode is an opening of.
-async fn object(inode: &Arc<dyn INode>) -> Result<Arc<dyn File>, Errno> {
+async fn object(inode: &Arc<dyn INode>, flags: OpenFlags) -> Result<Arc<dyn File>, Errno> {
     match (inode.file_type(), inode.contents()) {
         (FileType::Directory, _) => Ok(Arc::new(Directory)),
+        (FileType::Fifo, _) => Ok(Arc::new(PipeEnd::open_fifo(Companion::of(inode), flags)?)),
         (FileType::CharacterDevice, _) => character_device(inode.metadata().await?.device),
         (_, Contents::Pages(pages)) => Ok(Arc::new(RegularFile::new(inode.clone(), pages))),
         (_, Contents::Generated(file)) => {

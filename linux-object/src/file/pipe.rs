@@ -1,46 +1,74 @@
-//! Pipes: a bounded queue of bytes with a reading and a writing end.
+//! Pipes and FIFOs: a bounded queue of bytes between openings that read and openings that write.
+//!
+//! Who reads or writes has the pipe's *turn*, an asynchronous mutex, since he copies from or to a program's memory,
+//! which may fault; no spin lock is held meanwhile. How full the pipe is stands beside it in atomics, so asking for
+//! readiness takes no lock. A pipe is bounded by slots of a page, as Linux's is: how much fits depends on how it was
+//! written.
 
-use alloc::collections::VecDeque;
+use alloc::boxed::Box;
 use alloc::sync::Arc;
+use core::any::Any;
 use core::fmt;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
-use ksync::{Rank, SpinLock, WaitQueue};
+use kernel_hal::{PAGE_SIZE, VirtAddr};
+use ksync::{AsyncMutex, AsyncMutexGuard, WaitQueue};
 use linux_abi::Errno;
 use linux_abi::file::{O_ACCMODE, O_RDONLY, O_WRONLY, OpenFlags};
 use linux_abi::limits::PIPE_BUF;
 use linux_abi::poll::PollEvents;
 use linux_abi::stat::FileType;
+use linux_abi::terminal::FIONREAD;
 
-use super::{File, anonymous_number};
+use super::companion::Companion;
+use super::page_ring::{PageRing, SlotKind};
+use super::{File, UserMemory, anonymous_number};
 use crate::obstacle::{Attempt, Obstacle, Waitable};
+use crate::thread::Thread;
 use crate::user_buffer::UserBuffer;
 
-/// Bytes in a pipe: Linux's default.
-const CAPACITY: usize = 64 << 10;
-/// Bytes that are moved at once: a write of so many is one turn, which makes it atomic.
-const PIECE: usize = PIPE_BUF;
+/// Slots in a new pipe: Linux's default, 64 KiB.
+const DEFAULT_SLOTS: usize = 16;
+/// How often the turn is asked for before the attempt waits for it: a copy of a page takes longer than this, a small
+/// one does not.
+const TRIES: usize = 64;
 
-struct Pipe {
-    bytes: SpinLock<Contents>,
-    /// Openings of each end.
+const READABLE: PollEvents = PollEvents::IN.union(PollEvents::RDNORM);
+const WRITABLE: PollEvents = PollEvents::OUT.union(PollEvents::WRNORM);
+
+/// The largest size that an unprivileged process may give a pipe (`/proc/sys/fs/pipe-max-size`), in bytes.
+pub static PIPE_MAX_SIZE: AtomicU32 = AtomicU32::new(1 << 20);
+
+/// The queue of bytes, which its ends share.
+pub struct Pipe {
+    number: u64,
+    contents: AsyncMutex<PageRing<()>>,
+    /// How full it is and how full it may be; written by who has the turn.
+    used_slots: AtomicUsize,
+    bytes: AtomicUsize,
+    most_slots: AtomicUsize,
+    /// Openings that read and that write, now and ever.
     readers: AtomicUsize,
     writers: AtomicUsize,
+    readers_ever: AtomicUsize,
+    writers_ever: AtomicUsize,
     changed: WaitQueue,
-    number: u64,
 }
 
-struct Contents {
-    queue: VecDeque<u8>,
-    /// A reader or a writer copies from or to its program's memory: others wait, so that bytes stay in order.
-    is_busy: bool,
+/// One opening of a pipe.
+pub struct PipeEnd {
+    pipe: Arc<Pipe>,
+    reads: bool,
+    writes: bool,
+    /// Whether each write is a packet (`O_DIRECT`).
+    as_packets: AtomicBool,
+    /// How many writers there had been when this end was opened without waiting for one: of those no hang-up is told.
+    earlier_writers: usize,
+    /// How often the other side had been opened, if this opening waits for it.
+    awaited: Option<usize>,
+    /// Of a FIFO.
+    companion: Option<Arc<Companion>>,
 }
-
-/// The end that is read from.
-pub struct ReadEnd(Arc<Pipe>);
-
-/// The end that is written to.
-pub struct WriteEnd(Arc<Pipe>);
 
 /// Both ends of a new pipe.
 pub struct PipeEnds {
@@ -53,15 +81,32 @@ pub struct PipeEnds {
 /// Makes a pipe.
 pub fn pipe() -> Result<PipeEnds, Errno> {
     kernel_object::frame::check_headroom().map_err(|_| Errno::ENOMEM)?;
-    let contents = Contents { queue: VecDeque::new(), is_busy: false };
-    let pipe = Arc::new(Pipe {
-        bytes: SpinLock::new(Rank::FILE, contents),
-        readers: AtomicUsize::new(1),
-        writers: AtomicUsize::new(1),
-        changed: WaitQueue::new("pipe"),
-        number: anonymous_number(),
-    });
-    Ok(PipeEnds { reader: Arc::new(ReadEnd(pipe.clone())), writer: Arc::new(WriteEnd(pipe)) })
+    let pipe = Arc::new(Pipe::default());
+    let writer = Arc::new(PipeEnd::new(pipe.clone(), false, true));
+    Ok(PipeEnds { reader: Arc::new(PipeEnd::new(pipe, true, false)), writer })
+}
+
+impl Default for Pipe {
+    fn default() -> Self {
+        Self {
+            number: anonymous_number(),
+            contents: AsyncMutex::new(PageRing::default()),
+            used_slots: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+            most_slots: AtomicUsize::new(DEFAULT_SLOTS),
+            readers: AtomicUsize::new(0),
+            writers: AtomicUsize::new(0),
+            readers_ever: AtomicUsize::new(0),
+            writers_ever: AtomicUsize::new(0),
+            changed: WaitQueue::new("pipe"),
+        }
+    }
+}
+
+/// Somebody who has the turn and is done with it says how full the pipe is now.
+fn publish(pipe: &Pipe, ring: AsyncMutexGuard<'_, PageRing<()>>) {
+    pipe.used_slots.store(ring.slots(), Ordering::Relaxed);
+    pipe.bytes.store(ring.bytes(), Ordering::Relaxed);
 }
 
 impl Pipe {
@@ -73,32 +118,147 @@ impl Pipe {
         self.writers.load(Ordering::Acquire) > 0
     }
 
-    fn not_ready(self: &Arc<Self>) -> Obstacle {
-        Obstacle::NotReady(self.clone())
+    fn most_slots(&self) -> usize {
+        self.most_slots.load(Ordering::Relaxed)
     }
 
-    /// A further end.
-    fn reopen(self: &Arc<Self>, flags: OpenFlags) -> Result<Arc<dyn File>, Errno> {
-        match flags.bits() & O_ACCMODE {
-            O_RDONLY => {
-                self.readers.fetch_add(1, Ordering::AcqRel);
-                Ok(Arc::new(ReadEnd(self.clone())))
+    /// The right to change the contents; what keeps somebody from it is another who copies.
+    fn turn(self: &Arc<Self>) -> Result<AsyncMutexGuard<'_, PageRing<()>>, Obstacle> {
+        for _ in 0..TRIES {
+            if let Some(guard) = self.contents.try_lock() {
+                return Ok(guard);
             }
-            O_WRONLY => {
-                self.writers.fetch_add(1, Ordering::AcqRel);
-                Ok(Arc::new(WriteEnd(self.clone())))
-            }
-            _ => Err(Errno::EINVAL),
+            core::hint::spin_loop();
         }
+        let pipe = self.clone();
+        Err(Obstacle::Wait(Box::pin(async move {
+            pipe.contents.until_free().await;
+            Ok(())
+        })))
     }
 
-    /// Ends a copy and tells everybody who waits.
-    fn end_turn(&self, change: impl FnOnce(&mut VecDeque<u8>)) {
-        let mut contents = self.bytes.lock();
-        change(&mut contents.queue);
-        contents.is_busy = false;
-        drop(contents);
-        self.changed.wake_all();
+    fn read(self: &Arc<Self>, buffer: &mut UserBuffer) -> Attempt {
+        if buffer.remaining() == 0 {
+            return Ok(buffer.done());
+        }
+        let mut ring = self.turn()?;
+        if ring.slots() == 0 {
+            return match buffer.done() {
+                0 if self.has_writers() => Err(Obstacle::NotReadyFor(self.clone(), READABLE)),
+                done => Ok(done),
+            };
+        }
+        let was_full = ring.slots() >= self.most_slots();
+        let mut outcome = Ok(());
+        while let Some(kind) = ring.front().map(|slot| slot.kind()) {
+            outcome = ring.move_out(buffer);
+            if outcome.is_err() || kind != SlotKind::Stream || buffer.remaining() == 0 {
+                break;
+            }
+        }
+        let has_room = was_full && ring.slots() < self.most_slots();
+        publish(self, ring);
+        if has_room {
+            self.changed.wake_one_for(WRITABLE.bits());
+        }
+        outcome?;
+        Ok(buffer.done())
+    }
+
+    fn write(self: &Arc<Self>, buffer: &mut UserBuffer, as_packets: bool) -> Attempt {
+        if buffer.remaining() == 0 {
+            return Ok(buffer.done());
+        }
+        let mut ring = self.turn()?;
+        if !self.has_readers() {
+            return Err(Errno::EPIPE.into());
+        }
+        let (slots, bytes) = (ring.slots(), ring.bytes());
+        let mark = buffer.mark();
+        let mut outcome = self.fill(&mut ring, buffer, as_packets);
+        let is_atomic = buffer.done() + buffer.remaining() <= PIPE_BUF;
+        if outcome.is_err() && is_atomic && ring.bytes() != bytes {
+            // All of it or nothing: the program's memory ended in the middle.
+            ring.undo(slots, bytes);
+            buffer.rewind(mark);
+        }
+        let has_more = ring.bytes() != bytes;
+        if outcome.is_ok() && buffer.remaining() > 0 {
+            outcome = Err(Obstacle::NotReadyFor(self.clone(), WRITABLE));
+        }
+        publish(self, ring);
+        if has_more {
+            self.changed.wake_one_for(READABLE.bits());
+        }
+        outcome?;
+        Ok(buffer.done())
+    }
+
+    /// Puts in what there is room for.
+    fn fill(
+        &self,
+        ring: &mut PageRing<()>,
+        buffer: &mut UserBuffer,
+        as_packets: bool,
+    ) -> Result<(), Obstacle> {
+        let most_slots = self.most_slots();
+        // What makes whole pages begins a page; the rest goes where it fits in one piece.
+        let odd = buffer.remaining() % PAGE_SIZE;
+        if !as_packets && odd != 0 && odd <= ring.room_in_last() {
+            ring.append(buffer, odd)?;
+        }
+        let kind = if as_packets { SlotKind::PacketEnd } else { SlotKind::Stream };
+        let mut left = buffer.remaining();
+        while left > 0 && ring.slots() < most_slots {
+            ring.push(buffer, PAGE_SIZE, kind, ())?;
+            left = left.saturating_sub(PAGE_SIZE);
+        }
+        Ok(())
+    }
+
+    fn ready(&self, end: &PipeEnd) -> PollEvents {
+        let used = self.used_slots.load(Ordering::Relaxed);
+        let mut events = PollEvents::empty();
+        if end.reads {
+            events.set(READABLE, used > 0);
+            let has_had_writers = self.writers_ever.load(Ordering::Relaxed) != end.earlier_writers;
+            events.set(PollEvents::HUP, !self.has_writers() && has_had_writers);
+        }
+        if end.writes {
+            events.set(WRITABLE, used < self.most_slots());
+            events.set(PollEvents::ERR, !self.has_readers());
+        }
+        events
+    }
+
+    /// Its size in bytes.
+    pub fn size(&self) -> usize {
+        self.most_slots() * PAGE_SIZE
+    }
+
+    /// Gives it at least so many bytes (`F_SETPIPE_SZ`); returns how many it has.
+    pub fn set_size(self: &Arc<Self>, bytes: usize, is_privileged: bool) -> Attempt {
+        let wanted = u32::try_from(bytes)
+            .ok()
+            .and_then(|bytes| bytes.max(PAGE_SIZE as u32).checked_next_power_of_two());
+        let wanted = wanted.ok_or(Errno::EINVAL)?;
+        let slots = wanted as usize / PAGE_SIZE;
+        let mut ring = self.turn()?;
+        if slots > self.most_slots() && wanted > PIPE_MAX_SIZE.load(Ordering::Relaxed) && !is_privileged {
+            return Err(Errno::EPERM.into());
+        }
+        if slots < ring.slots() {
+            return Err(Errno::EBUSY.into());
+        }
+        let was_full = ring.slots() >= self.most_slots();
+        ring.drop_spare();
+        self.most_slots.store(slots, Ordering::Relaxed);
+        let has_room = was_full && ring.slots() < slots;
+        publish(self, ring);
+        if has_room {
+            self.changed.wake_one_for(WRITABLE.bits());
+        }
+        Ok(wanted as usize)
     }
 }
 
@@ -108,108 +268,103 @@ impl Waitable for Pipe {
     }
 }
 
-impl Waitable for ReadEnd {
-    fn wait_queue(&self) -> &WaitQueue {
-        &self.0.changed
+/// Of whoever writes and then does not, a hang-up is told.
+const NO_EARLIER_WRITERS: usize = usize::MAX;
+
+impl PipeEnd {
+    fn new(pipe: Arc<Pipe>, reads: bool, writes: bool) -> Self {
+        if reads {
+            pipe.readers.fetch_add(1, Ordering::AcqRel);
+            pipe.readers_ever.fetch_add(1, Ordering::AcqRel);
+        }
+        if writes {
+            pipe.writers.fetch_add(1, Ordering::AcqRel);
+            pipe.writers_ever.fetch_add(1, Ordering::AcqRel);
+        }
+        Self {
+            pipe,
+            reads,
+            writes,
+            as_packets: AtomicBool::new(false),
+            earlier_writers: NO_EARLIER_WRITERS,
+            awaited: None,
+            companion: None,
+        }
+    }
+
+    /// Opens a FIFO. Where the rules say so, the opening is to be followed by [`PipeEnd::until_other_side`].
+    pub fn open_fifo(companion: Arc<Companion>, flags: OpenFlags) -> Result<Self, Errno> {
+        let pipe = companion.fifo().clone();
+        let access = flags.bits() & O_ACCMODE;
+        let (reads, writes) = (access != O_WRONLY, access != O_RDONLY);
+        let is_nonblocking = flags.contains(OpenFlags::NONBLOCK);
+        let is_alone = match (reads, writes) {
+            (true, false) => !pipe.has_writers(),
+            (false, true) => !pipe.has_readers(),
+            _ => false,
+        };
+        if is_alone && is_nonblocking && writes {
+            return Err(Errno::ENXIO);
+        }
+        let mut end = Self::new(pipe, reads, writes);
+        end.companion = Some(companion);
+        if is_alone {
+            let seen = end.others_ever();
+            if is_nonblocking {
+                end.earlier_writers = seen;
+            } else {
+                end.awaited = Some(seen);
+            }
+        }
+        // Whoever waits for this side goes on.
+        end.pipe.changed.wake_all();
+        Ok(end)
+    }
+
+    /// How often the other side was opened.
+    fn others_ever(&self) -> usize {
+        let ever = if self.reads { &self.pipe.writers_ever } else { &self.pipe.readers_ever };
+        ever.load(Ordering::Acquire)
+    }
+
+    /// Whether this opening of a FIFO waits for the other side.
+    pub fn waits_for_other_side(&self) -> bool {
+        self.awaited.is_some_and(|seen| seen == self.others_ever())
+    }
+
+    /// Waits until the other side of the FIFO has been opened, even if it was closed again meanwhile.
+    pub async fn until_other_side(&self) {
+        self.pipe.changed.wait_until(|| (!self.waits_for_other_side()).then_some(())).await;
+    }
+
+    /// The pipe.
+    pub fn pipe(&self) -> &Arc<Pipe> {
+        &self.pipe
+    }
+
+    /// The pipe behind a file, if it is one's end.
+    pub fn of(file: &dyn File) -> Option<&Self> {
+        (file as &dyn Any).downcast_ref()
     }
 }
 
-impl Waitable for WriteEnd {
+impl Waitable for PipeEnd {
     fn wait_queue(&self) -> &WaitQueue {
-        &self.0.changed
+        &self.pipe.changed
     }
 }
 
-impl File for ReadEnd {
+impl File for PipeEnd {
     fn try_read(&self, _offset: u64, buffer: &mut UserBuffer) -> Attempt {
-        let pipe = &self.0;
-        while buffer.remaining() > 0 {
-            let mut piece = [0; PIECE];
-            let most = buffer.remaining().min(PIECE);
-            let count = {
-                let mut contents = pipe.bytes.lock();
-                let count = contents.queue.len().min(most);
-                if contents.is_busy || count == 0 {
-                    drop(contents);
-                    return match buffer.done() {
-                        0 if count > 0 || pipe.has_writers() => Err(pipe.not_ready()),
-                        done => Ok(done),
-                    };
-                }
-                contents.is_busy = true;
-                piece.iter_mut().zip(contents.queue.iter().take(count)).for_each(|(to, from)| *to = *from);
-                count
-            };
-            let before = buffer.done();
-            let outcome = buffer.copy_out(&piece[..count]);
-            let copied = buffer.done() - before;
-            pipe.end_turn(|queue| drop(queue.drain(..copied)));
-            outcome?;
-        }
-        Ok(buffer.done())
+        self.pipe.read(buffer)
     }
 
-    fn ready(&self) -> PollEvents {
-        let mut events = PollEvents::empty();
-        let has_bytes = !self.0.bytes.lock().queue.is_empty();
-        events.set(PollEvents::IN | PollEvents::RDNORM, has_bytes);
-        events.set(PollEvents::HUP, !self.0.has_writers());
-        events
-    }
-
-    fn kind(&self) -> FileType {
-        FileType::Fifo
-    }
-
-    fn describe(&self, output: &mut dyn fmt::Write) -> fmt::Result {
-        write!(output, "pipe:[{}]", self.0.number)
-    }
-
-    fn reopen(self: Arc<Self>, flags: OpenFlags) -> Result<Arc<dyn File>, Errno> {
-        self.0.reopen(flags)
-    }
-}
-
-impl File for WriteEnd {
     fn try_write(&self, _offset: u64, buffer: &mut UserBuffer) -> Attempt {
-        let pipe = &self.0;
-        while buffer.remaining() > 0 {
-            if !pipe.has_readers() {
-                return Err(Errno::EPIPE.into());
-            }
-            let most = buffer.remaining().min(PIECE);
-            // What fits into PIPE_BUF is written in one piece or not at all.
-            let total = buffer.done() + buffer.remaining();
-            let needed = if total <= PIPE_BUF { buffer.remaining() } else { 1 };
-            {
-                let mut contents = pipe.bytes.lock();
-                let room = CAPACITY - contents.queue.len();
-                if contents.is_busy || room < needed {
-                    return Err(pipe.not_ready());
-                }
-                if contents.queue.try_reserve(most.min(room)).is_err() {
-                    return Err(Errno::ENOMEM.into());
-                }
-                contents.is_busy = true;
-            }
-            let mut piece = [0; PIECE];
-            let room = CAPACITY - pipe.bytes.lock().queue.len();
-            let most = most.min(room);
-            let before = buffer.done();
-            let outcome = buffer.copy_in(&mut piece[..most]);
-            let copied = buffer.done() - before;
-            pipe.end_turn(|queue| queue.extend(&piece[..copied]));
-            outcome?;
-        }
-        Ok(buffer.done())
+        self.pipe.write(buffer, self.as_packets.load(Ordering::Relaxed))
     }
 
     fn ready(&self) -> PollEvents {
-        let mut events = PollEvents::empty();
-        let has_room = CAPACITY - self.0.bytes.lock().queue.len() >= PIPE_BUF;
-        events.set(PollEvents::OUT | PollEvents::WRNORM, has_room);
-        events.set(PollEvents::ERR, !self.0.has_readers());
-        events
+        self.pipe.ready(self)
     }
 
     fn kind(&self) -> FileType {
@@ -217,24 +372,43 @@ impl File for WriteEnd {
     }
 
     fn describe(&self, output: &mut dyn fmt::Write) -> fmt::Result {
-        write!(output, "pipe:[{}]", self.0.number)
+        write!(output, "pipe:[{}]", self.pipe.number)
     }
 
     fn reopen(self: Arc<Self>, flags: OpenFlags) -> Result<Arc<dyn File>, Errno> {
-        self.0.reopen(flags)
+        let access = flags.bits() & O_ACCMODE;
+        Ok(Arc::new(Self::new(self.pipe.clone(), access != O_WRONLY, access != O_RDONLY)))
+    }
+
+    fn set_status(&self, flags: OpenFlags) -> Result<(), Errno> {
+        self.as_packets.store(flags.contains(OpenFlags::DIRECT), Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn try_control(&self, request: u32, argument: usize, memory: &UserMemory, _caller: &Thread) -> Attempt {
+        if request != FIONREAD {
+            return Err(Errno::ENOTTY.into());
+        }
+        let bytes = self.pipe.bytes.load(Ordering::Relaxed) as i32;
+        memory.write(VirtAddr::new(argument), &bytes)?;
+        Ok(0)
     }
 }
 
-impl Drop for ReadEnd {
+impl Drop for PipeEnd {
     fn drop(&mut self) {
-        self.0.readers.fetch_sub(1, Ordering::AcqRel);
-        self.0.changed.wake_all();
-    }
-}
-
-impl Drop for WriteEnd {
-    fn drop(&mut self) {
-        self.0.writers.fetch_sub(1, Ordering::AcqRel);
-        self.0.changed.wake_all();
+        let was_last_reader = self.reads && self.pipe.readers.fetch_sub(1, Ordering::AcqRel) == 1;
+        let was_last_writer = self.writes && self.pipe.writers.fetch_sub(1, Ordering::AcqRel) == 1;
+        if was_last_reader || was_last_writer {
+            self.pipe.changed.wake_all();
+        }
+        if !self.pipe.has_readers()
+            && !self.pipe.has_writers()
+            && let Some(mut ring) = self.pipe.contents.try_lock()
+        {
+            // What nobody read is gone, also for those who open the FIFO next.
+            *ring = PageRing::default();
+            publish(&self.pipe, ring);
+        }
     }
 }

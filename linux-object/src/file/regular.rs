@@ -105,6 +105,10 @@ impl File for RegularFile {
         Ok(buffer.done())
     }
 
+    fn is_watchable(&self) -> bool {
+        false
+    }
+
     fn is_seekable(&self) -> bool {
         true
     }

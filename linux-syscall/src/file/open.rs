@@ -1,14 +1,19 @@
 //! Opening, closing, and what a descriptor alone is asked for.
 
+use alloc::boxed::Box;
+
 use linux_abi::Errno;
-use linux_abi::file::{F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD, F_GETFL, F_SETFD, F_SETFL, FD_CLOEXEC, OpenFlags};
+use linux_abi::file::{
+    F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD, F_GETFL, F_GETPIPE_SZ, F_SETFD, F_SETFL, F_SETPIPE_SZ, FD_CLOEXEC,
+    OpenFlags,
+};
 use linux_object::file::open::open;
-use linux_object::file::{OpenFile, PipeEnds, pipe};
-use linux_object::obstacle::complete;
+use linux_object::file::{OpenFile, PipeEnd, PipeEnds, pipe};
+use linux_object::obstacle::{Obstacle, complete};
 
 use super::{descriptor, start_of};
 use crate::argument::{Fd, Mode, OpenArgument, PathAddress, UserAddress};
-use crate::call::{Call, Outcome, attempt, slow};
+use crate::call::{Call, Completion, Outcome, attempt};
 
 pub fn openat(
     call: &mut Call<'_>,
@@ -24,13 +29,25 @@ pub fn openat(
     let start = start_of(call, directory)?;
     let memory = call.memory();
     let (resources, thread) = (call.resources.clone(), call.owned_thread());
-    Ok(slow(async move {
-        let path = complete(|| memory.read_path(UserAddress(path.0).get())).await?;
-        let credentials = thread.credentials();
-        let file = open(&resources.paths, &credentials, start, &path, flags, mode.0).await?;
-        let number = resources.files.insert(file, 0, flags.contains(OpenFlags::CLOEXEC))?;
-        Ok(number as usize)
-    }))
+    Ok(Outcome::Wait(Box::pin(async move {
+        let opening = async {
+            let path = complete(|| memory.read_path(UserAddress(path.0).get())).await?;
+            let credentials = thread.credentials();
+            open(&resources.paths, &credentials, start, &path, flags, mode.0).await
+        };
+        let file = match opening.await {
+            Ok(file) => file,
+            Err(errno) => return Completion::Error(errno),
+        };
+        if let Some(end) = PipeEnd::of(&**file.file())
+            && end.waits_for_other_side()
+            && thread.interruptible(end.until_other_side()).await.is_err()
+        {
+            return Completion::Interrupted;
+        }
+        let number = resources.files.insert(file, 0, flags.contains(OpenFlags::CLOEXEC));
+        number.map(|number| number as usize).into()
+    })))
 }
 
 pub fn close(call: &mut Call<'_>, fd: Fd) -> Result<usize, Errno> {
@@ -39,20 +56,20 @@ pub fn close(call: &mut Call<'_>, fd: Fd) -> Result<usize, Errno> {
 
 pub fn pipe2(call: &mut Call<'_>, result: UserAddress, flags: OpenArgument) -> Result<Outcome, Errno> {
     let flags = flags.0;
-    if !(OpenFlags::CLOEXEC | OpenFlags::NONBLOCK).contains(flags) {
+    if !(OpenFlags::CLOEXEC | OpenFlags::NONBLOCK | OpenFlags::DIRECT).contains(flags) {
         return Err(Errno::EINVAL);
     }
     let PipeEnds { reader, writer } = pipe()?;
-    let status = flags & OpenFlags::NONBLOCK;
+    let status = flags & (OpenFlags::NONBLOCK | OpenFlags::DIRECT);
     let files = call.resources.files.clone();
     let close_on_exec = flags.contains(OpenFlags::CLOEXEC);
     let read_end = files.insert(OpenFile::new(reader, None, status), 0, close_on_exec)?;
     let opening = OpenFile::new(writer, None, OpenFlags::WRONLY | status);
     let write_end = files.insert(opening, 0, close_on_exec).inspect_err(|_| drop(files.remove(read_end)))?;
     let memory = call.memory();
-    Ok(slow(async move {
-        let outcome = complete(|| memory.write(result.get(), &[read_end, write_end])).await;
-        if outcome.is_err() {
+    Ok(attempt(call, move || {
+        let outcome = memory.write(result.get(), &[read_end, write_end]);
+        if let Err(Obstacle::Error(_)) = outcome {
             // The program does not know the numbers.
             drop((files.remove(read_end), files.remove(write_end)));
         }
@@ -77,26 +94,33 @@ pub fn dup3(call: &mut Call<'_>, old: Fd, new: Fd, flags: OpenArgument) -> Resul
     })
 }
 
-pub fn fcntl(call: &mut Call<'_>, fd: Fd, command: i32, argument: usize) -> Result<usize, Errno> {
+pub fn fcntl(call: &mut Call<'_>, fd: Fd, command: i32, argument: usize) -> Result<Outcome, Errno> {
     let files = &call.resources.files;
     let file = descriptor(call, fd)?;
-    match command {
+    let done = match command {
         F_DUPFD | F_DUPFD_CLOEXEC => {
             let close_on_exec = command == F_DUPFD_CLOEXEC;
             let number = files
                 .insert(file, argument, close_on_exec)
                 .map_err(|error| if argument >= files.limit() { Errno::EINVAL } else { error })?;
-            Ok(number as usize)
+            number as usize
         }
-        F_GETFD => files.is_close_on_exec(fd.0).map(|set| if set { FD_CLOEXEC as usize } else { 0 }),
-        F_SETFD => files.set_close_on_exec(fd.0, argument & FD_CLOEXEC as usize != 0).map(|()| 0),
-        F_GETFL => Ok(file.flags() as usize),
-        F_SETFL => {
-            file.set_flags(OpenFlags::from_bits_retain(argument as u32));
-            Ok(0)
+        F_GETFD => {
+            let is_set = files.is_close_on_exec(fd.0)?;
+            if is_set { FD_CLOEXEC as usize } else { 0 }
         }
-        _ => Err(Errno::EINVAL),
-    }
+        F_SETFD => files.set_close_on_exec(fd.0, argument & FD_CLOEXEC as usize != 0).map(|()| 0)?,
+        F_GETFL => file.flags() as usize,
+        F_SETFL => file.set_flags(OpenFlags::from_bits_retain(argument as u32)).map(|()| 0)?,
+        F_GETPIPE_SZ => PipeEnd::of(&**file.file()).ok_or(Errno::EBADF)?.pipe().size(),
+        F_SETPIPE_SZ => {
+            let pipe = PipeEnd::of(&**file.file()).ok_or(Errno::EBADF)?.pipe().clone();
+            let is_privileged = call.thread.credentials().is_privileged();
+            return Ok(attempt(call, move || pipe.set_size(argument, is_privileged)));
+        }
+        _ => return Err(Errno::EINVAL),
+    };
+    Ok(Outcome::Done(done))
 }
 
 pub fn ioctl(call: &mut Call<'_>, fd: Fd, request: u32, argument: UserAddress) -> Result<Outcome, Errno> {

@@ -1,5 +1,6 @@
 //! Reading and writing: by position or not, one piece of memory or many.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -8,14 +9,14 @@ use linux_abi::file::{Iovec, SEEK_CUR, SEEK_END, SEEK_SET};
 use linux_abi::signal::Signal;
 use linux_abi::signal_info::SignalInfo;
 use linux_object::file::{OpenFile, Position, Seek};
-use linux_object::obstacle::{Attempt, Obstacle};
+use linux_object::obstacle::{Attempt, Obstacle, complete};
 use linux_object::signal::send_to_thread;
-use linux_object::thread::Thread;
+use linux_object::thread::{Interrupted, Thread};
 use linux_object::user_buffer::{UserBuffer, UserMemory};
 
 use super::descriptor;
 use crate::argument::{Fd, UserAddress};
-use crate::call::{Call, Outcome, attempt};
+use crate::call::{Call, Completion, Outcome, encode_error};
 use crate::limits::write_within_limit;
 
 /// A single transfer moves at most this much, like Linux's.
@@ -28,6 +29,7 @@ enum Direction {
     Write,
 }
 
+/// Moves bytes. A signal that comes while some have been moved makes it a short transfer.
 fn transfer(
     call: &Call<'_>,
     file: Arc<OpenFile>,
@@ -35,13 +37,40 @@ fn transfer(
     mut buffer: UserBuffer,
     direction: Direction,
 ) -> Outcome {
-    let thread = call.owned_thread();
-    attempt(call, move || match direction {
-        Direction::Read => file.try_read(position, &mut buffer),
-        Direction::Write => {
-            note_broken_pipe(&thread, write_within_limit(&thread, &file, position, &mut buffer))
+    match try_once(call.thread, &file, position, &mut buffer, direction) {
+        Ok(moved) => Outcome::Done(moved),
+        Err(Obstacle::Error(errno)) => Outcome::Done(encode_error(errno)),
+        Err(obstacle) => {
+            let thread = call.owned_thread();
+            Outcome::Wait(Box::pin(async move {
+                let mut first = Some(obstacle);
+                let again = || match first.take() {
+                    Some(obstacle) => Err(obstacle),
+                    None => try_once(&thread, &file, position, &mut buffer, direction),
+                };
+                match thread.interruptible(complete(again)).await {
+                    Ok(result) => result.into(),
+                    Err(Interrupted) => match buffer.done() {
+                        0 => Completion::Interrupted,
+                        moved => Completion::Value(moved),
+                    },
+                }
+            }))
         }
-    })
+    }
+}
+
+fn try_once(
+    thread: &Arc<Thread>,
+    file: &OpenFile,
+    position: Position,
+    buffer: &mut UserBuffer,
+    direction: Direction,
+) -> Attempt {
+    match direction {
+        Direction::Read => file.try_read(position, buffer),
+        Direction::Write => note_broken_pipe(thread, write_within_limit(thread, file, position, buffer)),
+    }
 }
 
 fn simple_transfer(
@@ -70,20 +99,34 @@ fn vector_transfer(
     if count > MOST_IOVECS {
         return Err(Errno::EINVAL);
     }
-    let (memory, thread) = (call.memory(), call.owned_thread());
-    let mut buffer = None;
-    Ok(attempt(call, move || {
-        let buffer = match &mut buffer {
-            Some(buffer) => buffer,
-            empty => empty.insert(read_vectors(&memory, vectors, count)?),
-        };
-        match direction {
-            Direction::Read => file.try_read(position, buffer),
-            Direction::Write => {
-                note_broken_pipe(&thread, write_within_limit(&thread, &file, position, buffer))
-            }
+    let memory = call.memory();
+    match read_vectors(&memory, vectors, count) {
+        Ok(buffer) => Ok(transfer(call, file, position, buffer, direction)),
+        Err(Obstacle::Error(errno)) => Err(errno),
+        // The array is not in memory: it is read again once it is, and the transfer is one that waits.
+        Err(obstacle) => {
+            let thread = call.owned_thread();
+            Ok(Outcome::Wait(Box::pin(async move {
+                let mut first = Some(obstacle);
+                let arguments = complete(|| match first.take() {
+                    Some(obstacle) => Err(obstacle),
+                    None => read_vectors(&memory, vectors, count),
+                });
+                let mut buffer = match arguments.await {
+                    Ok(buffer) => buffer,
+                    Err(errno) => return Completion::Error(errno),
+                };
+                let again = || try_once(&thread, &file, position, &mut buffer, direction);
+                match thread.interruptible(complete(again)).await {
+                    Ok(result) => result.into(),
+                    Err(Interrupted) => match buffer.done() {
+                        0 => Completion::Interrupted,
+                        moved => Completion::Value(moved),
+                    },
+                }
+            })))
         }
-    }))
+    }
 }
 
 /// Who writes to a pipe that nobody reads is told twice.

@@ -1,0 +1,156 @@
+//! Syscalls on `epoll`.
+
+use alloc::boxed::Box;
+
+use kernel_hal::Instant;
+use linux_abi::Errno;
+use linux_abi::file::OpenFlags;
+use linux_abi::poll::{EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EpollEvent};
+use linux_abi::signal::SignalSet;
+use linux_abi::time::Timespec;
+use linux_object::epoll::Epoll;
+use linux_object::file::OpenFile;
+use linux_object::obstacle::{Attempt, Obstacle, complete};
+use linux_object::thread::Interrupted;
+
+use crate::argument::{Fd, UserAddress};
+use crate::call::{Call, Completion, Outcome, attempt};
+use crate::file::descriptor;
+use crate::wait_mask::{SIGNAL_SET_BYTES, TemporaryMask, read_optional};
+
+const MOST_EVENTS: usize = i32::MAX as usize / size_of::<EpollEvent>();
+
+pub fn epoll_create1(call: &mut Call<'_>, flags: i32) -> Result<usize, Errno> {
+    if flags & !EPOLL_CLOEXEC != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let file = OpenFile::new(Epoll::new()?, None, OpenFlags::RDWR);
+    let number = call.resources.files.insert(file, 0, flags & EPOLL_CLOEXEC != 0)?;
+    Ok(number as usize)
+}
+
+pub fn epoll_ctl(
+    call: &mut Call<'_>,
+    epoll: Fd,
+    operation: i32,
+    fd: Fd,
+    event: UserAddress,
+) -> Result<Outcome, Errno> {
+    let (memory, files) = (call.memory(), call.resources.files.clone());
+    Ok(attempt(call, move || {
+        let event: EpollEvent =
+            if operation == EPOLL_CTL_DEL { EpollEvent::default() } else { memory.read(event.get())? };
+        let epoll = files.get(epoll.0)?;
+        let file = files.get(fd.0)?;
+        if !file.file().is_watchable() {
+            return Err(Errno::EPERM.into());
+        }
+        let epoll = Epoll::of(&epoll)?;
+        match operation {
+            EPOLL_CTL_ADD => epoll.add(fd.0, &file, event)?,
+            EPOLL_CTL_MOD => epoll.modify(fd.0, &file, event)?,
+            EPOLL_CTL_DEL => epoll.remove(fd.0, &file)?,
+            _ => return Err(Errno::EINVAL.into()),
+        }
+        Ok(0)
+    }))
+}
+
+pub fn epoll_pwait(
+    call: &mut Call<'_>,
+    epoll: Fd,
+    events: UserAddress,
+    count: i32,
+    timeout: i32,
+    mask: UserAddress,
+    set_size: usize,
+) -> Result<Outcome, Errno> {
+    let timeout = Timeout::Milliseconds(timeout);
+    wait(call, Request { epoll, events, count, timeout, mask, set_size })
+}
+
+pub fn epoll_pwait2(
+    call: &mut Call<'_>,
+    epoll: Fd,
+    events: UserAddress,
+    count: i32,
+    timeout: UserAddress,
+    mask: UserAddress,
+    set_size: usize,
+) -> Result<Outcome, Errno> {
+    let timeout = Timeout::Span(timeout);
+    wait(call, Request { epoll, events, count, timeout, mask, set_size })
+}
+
+enum Timeout {
+    /// Negative: for ever.
+    Milliseconds(i32),
+    /// The address of a span; null: for ever.
+    Span(UserAddress),
+}
+
+struct Request {
+    epoll: Fd,
+    events: UserAddress,
+    count: i32,
+    timeout: Timeout,
+    mask: UserAddress,
+    set_size: usize,
+}
+
+fn wait(call: &mut Call<'_>, request: Request) -> Result<Outcome, Errno> {
+    if !request.mask.is_null() && request.set_size != SIGNAL_SET_BYTES {
+        return Err(Errno::EINVAL);
+    }
+    let most = usize::try_from(request.count).ok().filter(|count| (1..=MOST_EVENTS).contains(count));
+    let most = most.ok_or(Errno::EINVAL)?;
+    let memory = call.memory();
+    let address = request.events.get();
+    // What Linux asks before it looks at the descriptor: whether the program could have such an array at all.
+    if !address.is_user_range(most * size_of::<EpollEvent>()) {
+        return Err(Errno::EFAULT);
+    }
+    let file = descriptor(call, request.epoll)?;
+    let epoll = Epoll::of(&file)?;
+    // Without a mask and a span to read, what is ready is told at once.
+    if let (Timeout::Milliseconds(milliseconds), true) = (&request.timeout, request.mask.is_null()) {
+        match epoll.try_wait(&memory, address, most) {
+            Ok(told) if told > 0 || *milliseconds == 0 => return Ok(Outcome::Done(told)),
+            Err(Obstacle::Error(errno)) => return Err(errno),
+            // A page of the array has to be brought first: the waiting path does it.
+            _ => {}
+        }
+    }
+    let thread = call.owned_thread();
+    Ok(Outcome::Wait(Box::pin(async move {
+        let arguments = || -> Attempt<(Option<Timespec>, Option<SignalSet>)> {
+            let span = match request.timeout {
+                Timeout::Span(address) => read_optional(&memory, address)?,
+                Timeout::Milliseconds(_) => None,
+            };
+            Ok((span, read_optional(&memory, request.mask)?))
+        };
+        let (span, mask) = match complete(arguments).await {
+            Ok(arguments) => arguments,
+            Err(errno) => return Completion::Error(errno),
+        };
+        let deadline = match request.timeout {
+            Timeout::Milliseconds(milliseconds) => u64::try_from(milliseconds)
+                .map_or(Ok(None), |milliseconds| Ok(Some(core::time::Duration::from_millis(milliseconds)))),
+            Timeout::Span(_) => span.map(Timespec::to_duration).transpose(),
+        };
+        let deadline = match deadline {
+            Ok(span) => span.map_or(Instant::FAR_FUTURE, |span| Instant::now() + span),
+            Err(errno) => return Completion::Error(errno),
+        };
+        let mask = TemporaryMask::set(&thread, mask);
+        let wait = async { Epoll::of(&file)?.wait(&memory, address, most, deadline).await };
+        match thread.interruptible(wait).await {
+            Ok(result) => {
+                mask.restore(&thread);
+                result.into()
+            }
+            Err(Interrupted) => Completion::InterruptedForGood,
+        }
+    })))
+}
