@@ -176,11 +176,16 @@ CASES += [
 NO_TESTS = ("boot.sh", "together.sh")
 
 
+# What a guest test needs that differs from the matrix: memory that is soon used up.
+MACHINES = {"oom": (("memory", "256M"),)}
+
+
 def guest_cases():
     """One case for each guest test."""
     names = [path.stem for path in sorted(guest.SOURCES.glob("*.c"))]
     names += [path.name for path in sorted((guest.SOURCES / "scripts").glob("*.sh")) if path.name not in NO_TESTS]
-    return [Case(name, f"rdinit=/init -- /tests/{name}", expect=(r"ended with status 0",)) for name in names]
+    return [Case(name, f"rdinit=/init -- /tests/{name}", expect=(r"ended with status 0",), options=MACHINES.get(name, ()))
+            for name in names]
 
 
 def together(cases):

@@ -16,6 +16,8 @@ pub struct Rank {
 /// The levels leave gaps: a new lock gets a number between its neighbours.
 impl Rank {
     // Processes and files.
+    /// The choice of who is ended because memory ran out: it looks at every process.
+    pub const OUT_OF_MEMORY: Self = Self::new(900, "out of memory");
     /// Tables of processes, threads, sessions: taken first, by whoever looks an id up.
     pub const PROCESS_TABLE: Self = Self::new(1000, "process table");
     /// One process: its thread list, signal state, file table. Under the process table.

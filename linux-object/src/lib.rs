@@ -17,6 +17,7 @@ pub mod file;
 pub mod futex;
 pub mod hardware;
 pub mod kernel_messages;
+pub mod memory;
 pub mod namespace;
 pub mod obstacle;
 pub mod poll;

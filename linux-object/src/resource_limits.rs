@@ -119,6 +119,7 @@ impl ResourceLimits {
             address_space: bytes(RLIMIT_AS),
             data: bytes(RLIMIT_DATA),
             stack: bytes(RLIMIT_STACK),
+            locked: bytes(RLIMIT_MEMLOCK),
         });
     }
 }

@@ -340,6 +340,17 @@ impl Thread {
         *self.name.lock() = bytes;
     }
 
+    /// Waits for `future`, but not longer than until the thread is to end: then `Err(Interrupted)`.
+    pub async fn interruptible_by_end<T>(&self, future: impl Future<Output = T>) -> Result<T, Interrupted> {
+        let mut future = pin!(future);
+        poll_fn(|context| match future.as_mut().poll(context) {
+            Poll::Ready(value) => Poll::Ready(Ok(value)),
+            Poll::Pending if self.work().contains(Work::EXIT) => Poll::Ready(Err(Interrupted)),
+            Poll::Pending => Poll::Pending,
+        })
+        .await
+    }
+
     /// Waits for `future`, signals or not, unless the thread must end.
     pub async fn unless_ending(&self, future: impl Future<Output = ()>) {
         let mut future = pin!(future);

@@ -10,11 +10,13 @@ use alloc::vec::Vec;
 use kernel_hal::user_memory::{self, CopyFault};
 use kernel_hal::{PageFault, VirtAddr};
 use kernel_object::address_space::{AddressSpace, FaultOutcome, FaultResult};
+use kernel_object::paged_object::PagerError;
 use linux_abi::Errno;
 use linux_abi::limits::PATH_MAX;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::file::errno_of;
+use crate::memory::pressure;
 use crate::obstacle::{Attempt, Obstacle};
 
 /// Access to the memory of an address space, which each use puts in force on this hart.
@@ -57,10 +59,18 @@ impl UserMemory {
     pub(crate) fn settle(&self, fault: PageFault) -> Result<(), Obstacle> {
         match self.space.fault(fault) {
             FaultOutcome::Ready(FaultResult::Resolved) => Ok(()),
-            FaultOutcome::Ready(FaultResult::OutOfMemory) => Err(Errno::ENOMEM.into()),
+            FaultOutcome::Ready(FaultResult::OutOfMemory) => {
+                Err(Obstacle::Wait(Box::pin(pressure::make_room(self.space.clone()))))
+            }
             FaultOutcome::Ready(_) => Err(Errno::EFAULT.into()),
             FaultOutcome::NeedsLoad(load) => {
-                Err(Obstacle::Wait(Box::pin(async { load.await.map_err(errno_of) })))
+                let space = self.space.clone();
+                Err(Obstacle::Wait(Box::pin(async move {
+                    match load.await {
+                        Err(PagerError::OutOfMemory) => pressure::make_room(space).await,
+                        other => other.map_err(errno_of),
+                    }
+                })))
             }
         }
     }

@@ -119,10 +119,19 @@ fn read_name(
 
 /// Asks for the present personality.
 const QUERY: u32 = u32::MAX;
+/// Nothing of the layout of programs is left to chance.
+const ADDR_NO_RANDOMIZE: u32 = 0x004_0000;
 
-pub fn personality(_call: &mut Call<'_>, wanted: u32) -> Result<usize, Errno> {
-    // There is one, Linux's own without any of the flags.
-    if wanted == 0 || wanted == QUERY { Ok(0) } else { Err(Errno::EINVAL) }
+pub fn personality(call: &mut Call<'_>, wanted: u32) -> Result<usize, Errno> {
+    let process = call.thread.process();
+    let is_fixed = process.flags().contains(ProcessFlags::NOT_RANDOMIZED);
+    // There is one, Linux's own, and of its flags this one.
+    match wanted {
+        QUERY => {}
+        0 | ADDR_NO_RANDOMIZE => process.set_flag(ProcessFlags::NOT_RANDOMIZED, wanted != 0),
+        _ => return Err(Errno::EINVAL),
+    }
+    Ok(if is_fixed { ADDR_NO_RANDOMIZE as usize } else { 0 })
 }
 
 pub fn unshare(call: &mut Call<'_>, flags: Bits) -> Result<Outcome, Errno> {

@@ -13,6 +13,7 @@ use linux_abi::signal::Signal;
 use linux_abi::signal_info::{
     BUS_ADRALN, BUS_ADRERR, BUS_OBJERR, ILL_ILLOPC, SEGV_ACCERR, SEGV_MAPERR, SignalInfo, TRAP_BRKPT,
 };
+use linux_object::memory::pressure;
 use linux_object::obstacle::complete;
 use linux_object::process::{StartedThread, end_thread};
 use linux_object::program::Tenancy;
@@ -211,6 +212,7 @@ impl UserThread {
                 let former = core::mem::replace(&mut self.resources, program.resources);
                 if core::mem::replace(&mut self.tenancy, program.tenancy).end() {
                     former.address_space.clear();
+                    pressure::note_memory_returned();
                 }
             }
         }
@@ -249,8 +251,14 @@ impl UserThread {
                 self.force(SignalInfo::fault(Signal::SIGBUS, BUS_ADRERR, address), Signal::SIGBUS);
             }
             FaultResult::OutOfMemory => {
-                log::warn!("out of memory: process {} is killed", self.thread.process().id());
-                self.thread.process().request_exit(killed_by(Signal::SIGKILL));
+                self.context.save_float();
+                // Rare, so it does not live in the thread's own future. If there is memory again the access faults again.
+                let room = Box::pin(pressure::make_room_for(&self.thread)).await;
+                if room.is_err() && !self.thread.work().contains(Work::EXIT) {
+                    let process = self.thread.process();
+                    log::error!("out of memory, and nobody else to end: process {} is killed", process.id());
+                    process.request_exit(killed_by(Signal::SIGKILL));
+                }
             }
         }
     }
@@ -294,5 +302,6 @@ impl UserThread {
         AddressSpace::deactivate();
         self.thread.release_memory();
         end_thread(&self.thread);
+        pressure::note_memory_returned();
     }
 }

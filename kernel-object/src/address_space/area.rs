@@ -59,6 +59,23 @@ pub enum OnFork {
     Wipe,
 }
 
+bitflags! {
+    /// What else is to be known of an area.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+    pub struct AreaFlags: u8 {
+        /// Its pages stay in memory (`mlock`).
+        const LOCKED = 1;
+        /// With `LOCKED`: pages are not brought before they are used.
+        const ON_FAULT = 2;
+        /// It is left out of core dumps.
+        const NO_DUMP = 4;
+        /// It does not count as a promise of memory (`MAP_NORESERVE`).
+        const NO_RESERVE = 8;
+        /// Its content may be dropped under pressure (`MAP_DROPPABLE`).
+        const DROPPABLE = 16;
+    }
+}
+
 /// Where the content of an area comes from.
 #[derive(Clone, Debug)]
 pub enum Backing {
@@ -85,6 +102,7 @@ pub(super) struct Area {
     pub(super) shared: bool,
     pub(super) grows_down: bool,
     pub(super) on_fork: OnFork,
+    pub(super) flags: AreaFlags,
     pub(super) backing: Backing,
     pub(super) origin: Option<Origin>,
 }
@@ -153,6 +171,7 @@ impl Area {
             && self.maximum == next.maximum
             && self.shared == next.shared
             && self.on_fork == next.on_fork
+            && self.flags == next.flags
             && self.grows_down == next.grows_down
     }
 

@@ -10,12 +10,14 @@ use core::ops::Range;
 
 use kernel_hal::{PAGE_SIZE, VirtAddr};
 
-use super::area::{Area, Backing, OnFork};
+use super::area::{Area, AreaFlags, Backing, OnFork};
 use crate::OutOfMemory;
 use crate::paged_object::Mapper;
 
 /// How far below an area that grows down nothing else is put, nor does it grow closer to what is there.
 pub(super) const STACK_GUARD: usize = 256 * PAGE_SIZE;
+/// What locking an area sets.
+pub(super) const LOCK_FLAGS: AreaFlags = AreaFlags::LOCKED.union(AreaFlags::ON_FAULT);
 /// The most areas, as on Linux.
 pub(super) const MOST_AREAS: usize = 65_530;
 
@@ -127,6 +129,11 @@ impl AreaMap {
         self.pages = other.pages;
         self.data_pages = other.data_pages;
         self.areas.values().for_each(|area| self.register(area));
+    }
+
+    /// Forgets which areas are locked: a forked child has locked nothing.
+    pub(super) fn unlock_all(&mut self) {
+        self.areas.values_mut().for_each(|area| area.flags.remove(LOCK_FLAGS));
     }
 
     /// Makes sure that no area reaches over `at`.

@@ -10,7 +10,7 @@ use kernel_hal::{Access, PAGE_SIZE, PageFault, PageFlags, PageTableEntry, VirtAd
 
 use super::area::{Area, Backing, Protection};
 use super::area_map::STACK_GUARD;
-use super::{AddressSpace, Inner};
+use super::{AddressSpace, Inner, Resident};
 use crate::frame::{Frame, FrameKind, OutOfMemory, SharedFrame};
 use crate::paged_object::{Lookup, PageLoad, PagedObject};
 
@@ -146,7 +146,8 @@ impl Inner {
                 let flags = area.protection.page_flags(true);
                 let old = cursor.replace(frame.into(), flags);
                 debug_assert!(old.is_none());
-                self.note_resident(1);
+                self.resident.anonymous += 1;
+                self.note_most_resident();
                 return RESOLVED;
             }
             return self.fault_on_object(start, page, access);
@@ -185,17 +186,18 @@ impl Inner {
         } else {
             (frame, writable && area.shared)
         };
+        let kind = frame.kind();
         let old = cursor.replace(frame, area.protection.page_flags(writable));
         debug_assert!(old.is_none());
-        let mut mapped = 1;
+        *self.resident.of(kind) += 1;
         if !store {
-            mapped += map_neighbours(&mut cursor, area, start, page);
+            map_neighbours(&mut cursor, area, start, page, &mut self.resident);
         }
         if area.protection.contains(Protection::EXECUTE) {
             // What the kernel stored as data is about to be fetched.
             memory_barrier::synchronize_instruction_fetch();
         }
-        self.note_resident(mapped);
+        self.note_most_resident();
         RESOLVED
     }
 
@@ -228,7 +230,11 @@ impl Inner {
         }
         match Frame::allocate_copy(FrameKind::Anonymous, &present) {
             Ok(copy) => match cursor.replace(copy.into(), writable) {
-                Some(old) => Step::Replaced(old),
+                Some(old) => {
+                    *self.resident.of(old.kind()) -= 1;
+                    self.resident.anonymous += 1;
+                    Step::Replaced(old)
+                }
                 None => RESOLVED,
             },
             Err(error) => error.into(),
@@ -262,28 +268,27 @@ fn not_present(lookup: Lookup, object: &Arc<PagedObject>, index: u64) -> Step {
     }
 }
 
-/// Maps what the object has around a page whose table exists; returns how many pages.
+/// Maps what the object has around a page whose table exists.
 fn map_neighbours(
     cursor: &mut crate::page_table::Cursor<'_>,
     area: &Area,
     start: VirtAddr,
     page: VirtAddr,
-) -> usize {
+    resident: &mut Resident,
+) {
     let window = FAULT_AROUND * PAGE_SIZE;
     // An aligned window never leaves the page's table.
     let from = VirtAddr::new(page.as_usize() & !(window - 1));
     let range: Range<VirtAddr> = from.max(start)..(from + window).min(area.end);
-    let Some((object, first)) = area.object_page(start, range.start) else { return 0 };
+    let Some((object, first)) = area.object_page(start, range.start) else { return };
     let pages = first..first + ((range.end - range.start) / PAGE_SIZE) as u64;
-    let mut mapped = 0;
     object.for_each_present(pages, |index, frame, writable| {
         cursor.seek(range.start + (index - first) as usize * PAGE_SIZE);
         if cursor.entry() == PageTableEntry::EMPTY {
             let flags = area.protection.page_flags(writable && area.shared);
             let old = cursor.replace(frame.clone(), flags);
             debug_assert!(old.is_none());
-            mapped += 1;
+            *resident.of(frame.kind()) += 1;
         }
     });
-    mapped
 }

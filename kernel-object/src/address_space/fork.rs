@@ -43,27 +43,27 @@ impl Inner {
         child.break_end = self.break_end;
         // The child is registered with the objects before any entry is copied: see the reverse map.
         child.areas.copy_from(&self.areas);
+        child.areas.unlock_all();
         for (start, area) in self.areas.iter() {
             if !area.shared && area.on_fork == OnFork::Inherit {
-                let copied = copy_pages(&mut self.tables, &mut child.tables, start, area, gather)?;
-                child.note_resident(copied);
+                copy_pages(&mut self.tables, child, start, area, gather)?;
             }
         }
+        child.note_most_resident();
         Ok(())
     }
 }
 
-/// Copies the entries of a private area; returns how many.
+/// Copies the entries of a private area.
 fn copy_pages(
     parent: &mut crate::page_table::PageTable,
-    child: &mut crate::page_table::PageTable,
+    child: &mut Inner,
     start: VirtAddr,
     area: &Area,
     gather: &mut Gather,
-) -> Result<usize, OutOfMemory> {
-    let mut copied = 0;
+) -> Result<(), OutOfMemory> {
     let mut from = parent.cursor(start);
-    let mut to = child.cursor(start);
+    let mut to = child.tables.cursor(start);
     while let Some(entry) = from.find(area.end) {
         let page = from.address();
         to.seek(page);
@@ -79,10 +79,11 @@ fn copy_pages(
             }
             (SharedFrame::clone(&frame), entry.flags() - (PageFlags::WRITE | PageFlags::DIRTY))
         };
+        let kind = copy.kind();
         let old = to.replace(copy, flags);
         debug_assert!(old.is_none());
-        copied += 1;
+        *child.resident.of(kind) += 1;
         from.step();
     }
-    Ok(copied)
+    Ok(())
 }

@@ -13,8 +13,8 @@ const INLINE: usize = 16;
 /// Beyond this many the frames are flushed and freed on the way, lock or not.
 const MOST_LISTED: usize = 1024;
 
-/// How often one change can remove areas: a move clears its target, then its source.
-const MOST_REMOVALS: usize = 2;
+/// How often one change can remove areas: a move clears what is cut off, its target, then its source.
+const MOST_REMOVALS: usize = 3;
 
 /// Areas that were taken out, with their starts.
 pub(super) type Removed = Vec<(VirtAddr, Area)>;

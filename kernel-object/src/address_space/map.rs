@@ -3,16 +3,17 @@
 use alloc::sync::Arc;
 use core::fmt;
 use core::ops::Range;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use kernel_hal::{PAGE_SIZE, PageFlags, USER_END, VirtAddr};
 
-use super::area::{Area, Backing, OnFork, Origin, Protection};
+use super::area::{Area, AreaFlags, Backing, OnFork, Origin, Protection};
 use super::area_map::MOST_AREAS;
 use super::fault::is_private;
 use super::gather::Gather;
 use super::translation::Translation;
 use super::{AddressSpace, Inner, round_up};
-use crate::frame::{OutOfMemory, check_headroom};
+use crate::frame::{self, OutOfMemory, check_headroom};
 use crate::paged_object::PagedObject;
 
 /// Where to map.
@@ -62,6 +63,10 @@ pub struct MapRequest {
     pub grows_down: bool,
     /// What to remember with it.
     pub origin: Option<Origin>,
+    /// What a forked child gets of it.
+    pub on_fork: OnFork,
+    /// What else is to be known of it.
+    pub flags: AreaFlags,
 }
 
 impl MapRequest {
@@ -76,6 +81,8 @@ impl MapRequest {
             backing: MapBacking::Anonymous,
             grows_down: false,
             origin: None,
+            on_fork: OnFork::Inherit,
+            flags: AreaFlags::empty(),
         }
     }
 
@@ -96,6 +103,8 @@ impl MapRequest {
             backing: MapBacking::Object { object, offset },
             grows_down: false,
             origin: None,
+            on_fork: OnFork::Inherit,
+            flags: AreaFlags::empty(),
         }
     }
 
@@ -116,8 +125,12 @@ pub enum MapError {
     OutOfMemory,
     /// Something is mapped there (`EEXIST`).
     Exists,
-    /// More than the mapping may ever be allowed (`EACCES`), or below the lowest address (`EPERM`).
+    /// More than the mapping may ever be allowed (`EACCES`).
     NotPermitted,
+    /// Below the lowest address (`EPERM`).
+    TooLow,
+    /// More locked memory than the limit allows (`EAGAIN`).
+    TooMuchLocked,
     /// Nothing is mapped there (`EFAULT`).
     NotMapped,
     /// The offset and the length do not fit (`EOVERFLOW`).
@@ -131,6 +144,8 @@ impl fmt::Display for MapError {
             Self::OutOfMemory => "out of memory or address space",
             Self::Exists => "already mapped",
             Self::NotPermitted => "not permitted",
+            Self::TooLow => "below the lowest address",
+            Self::TooMuchLocked => "too much locked memory",
             Self::NotMapped => "not mapped",
             Self::Overflow => "offset too large",
         })
@@ -154,6 +169,22 @@ pub(super) fn user_range(start: VirtAddr, len: usize) -> Result<Range<VirtAddr>,
     Ok(start..start + len)
 }
 
+static PROMISES_EVERYTHING: AtomicBool = AtomicBool::new(false);
+
+/// Whether any promise of memory is made (`vm.overcommit_memory` = 1), or none that is obviously too large (0).
+pub fn promises_everything() -> bool {
+    PROMISES_EVERYTHING.load(Ordering::Relaxed)
+}
+
+/// Sets that.
+pub fn set_promises_everything(everything: bool) {
+    PROMISES_EVERYTHING.store(everything, Ordering::Relaxed);
+}
+
+fn most_promised_at_once() -> usize {
+    if promises_everything() { usize::MAX } else { frame::total() }
+}
+
 impl AddressSpace {
     /// Maps something; returns where.
     pub fn map(&self, request: MapRequest) -> Result<VirtAddr, MapError> {
@@ -167,6 +198,12 @@ impl AddressSpace {
         }
         let backing = match request.backing {
             MapBacking::Anonymous if !request.shared => Backing::Anonymous,
+            MapBacking::Anonymous
+                if len / PAGE_SIZE > most_promised_at_once()
+                    && !request.flags.contains(AreaFlags::NO_RESERVE) =>
+            {
+                return Err(MapError::OutOfMemory);
+            }
             MapBacking::Anonymous => {
                 Backing::Object { object: Arc::new(PagedObject::anonymous(len as u64)), first_page: 0 }
             }
@@ -187,7 +224,8 @@ impl AddressSpace {
             maximum: request.maximum,
             shared: request.shared,
             grows_down: request.grows_down,
-            on_fork: OnFork::Inherit,
+            on_fork: request.on_fork,
+            flags: request.flags,
             backing,
             origin: request.origin,
         };
@@ -236,6 +274,11 @@ impl Inner {
         let start = self.place(placement, len)?;
         let range = start..start + len;
         area.end = range.end;
+        if !area.flags.contains(AreaFlags::DROPPABLE) {
+            area.flags |= self.lock_new;
+        }
+        self.check_lock_limit(area.flags, len / PAGE_SIZE)?;
+        self.check_promise(&area, len / PAGE_SIZE)?;
         if matches!(placement, Placement::Fixed(_)) {
             // What a fixed mapping replaces does not count any more.
             let replaced: usize = self
@@ -251,6 +294,15 @@ impl Inner {
         self.areas.insert(start, area);
         self.areas.merge_around(&range);
         Ok(start)
+    }
+
+    /// Whether memory may be promised to so many more pages of an area: one wish must not exceed the machine, unless it
+    /// says that it will not be used (`MAP_NORESERVE`) or the system promises everything.
+    pub(super) fn check_promise(&self, area: &Area, pages: usize) -> Result<(), MapError> {
+        let is_promise = !area.shared
+            && area.protection.contains(Protection::WRITE)
+            && !area.flags.intersects(AreaFlags::NO_RESERVE | AreaFlags::DROPPABLE);
+        if is_promise && pages > most_promised_at_once() { Err(MapError::OutOfMemory) } else { Ok(()) }
     }
 
     /// Whether so many pages more, and so many less, keep to the limits.
@@ -288,7 +340,7 @@ impl Inner {
             return Err(MapError::OutOfMemory);
         }
         if start < self.layout.lowest {
-            return Err(MapError::NotPermitted);
+            return Err(MapError::TooLow);
         }
         if matches!(placement, Placement::FixedIfFree(_)) && !self.areas.is_free(&(start..start + len)) {
             return Err(MapError::Exists);
@@ -340,9 +392,11 @@ impl Inner {
             }
             if area.protection != protection {
                 let becomes_data = !area.is_data() && !area.shared && protection.contains(Protection::WRITE);
+                let pages = (piece.end - piece.start) / PAGE_SIZE;
                 if becomes_data
-                    && let Err(error) =
-                        self.check_limits((piece.end - piece.start) / PAGE_SIZE, usize::MAX, true)
+                    && let Err(error) = self
+                        .check_limits(pages, usize::MAX, true)
+                        .and_then(|()| self.check_promise(&Area { protection, ..area.clone() }, pages))
                 {
                     result = Err(error);
                     break;

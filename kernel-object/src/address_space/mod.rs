@@ -22,6 +22,7 @@ mod area_map;
 mod fault;
 mod fork;
 mod gather;
+mod lock;
 mod map;
 mod numbers;
 mod pin;
@@ -29,28 +30,31 @@ mod remap;
 #[cfg(all(test, not(miri)))]
 mod tests;
 mod translation;
+mod usage;
 pub mod user_copy;
 
 use alloc::sync::{Arc, Weak};
 use core::fmt;
 use core::ops::Range;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use kernel_hal::{HartMask, PAGE_SIZE, PhysAddr, USER_END, VirtAddr, interrupt, paging};
 use ksync::{Rank, SpinLock};
 
-use crate::frame::{OutOfMemory, check_headroom};
+use crate::frame::{FrameKind, OutOfMemory, check_headroom};
 use crate::page_table::{PageTable, Subtree};
-use crate::paged_object::{Mapper, PagedObject};
+use crate::paged_object::{Mapper, PagedObject, Unmapping};
 use area_map::AreaMap;
 use gather::Gather;
 use translation::Translation;
 
-pub use advise::{AreaInfo, MemoryKey};
-pub use area::{Backing, OnFork, Origin, Protection};
+pub use advise::{AreaInfo, MemoryKey, Populate, PopulateStop};
+pub use area::{AreaFlags, Backing, OnFork, Origin, Protection};
 pub use fault::{FaultOutcome, FaultResult};
-pub use map::{MapBacking, MapError, MapRequest, Placement};
+pub use lock::LockAll;
+pub use map::{MapBacking, MapError, MapRequest, Placement, promises_everything, set_promises_everything};
 pub use remap::RemapPlacement;
+pub use usage::RangeUsage;
 pub use user_copy::{CopyStop, StopReason, UserError, UserErrorKind};
 
 /// Where things may be put; the caller draws the random parts.
@@ -68,6 +72,29 @@ impl Default for Layout {
     }
 }
 
+/// Pages that are present, by what they are.
+#[derive(Clone, Copy, Default)]
+struct Resident {
+    anonymous: usize,
+    file: usize,
+    shared: usize,
+}
+
+impl Resident {
+    const fn total(&self) -> usize {
+        self.anonymous + self.file + self.shared
+    }
+
+    #[inline]
+    const fn of(&mut self, kind: FrameKind) -> &mut usize {
+        match kind {
+            FrameKind::Anonymous => &mut self.anonymous,
+            FrameKind::Shared => &mut self.shared,
+            _ => &mut self.file,
+        }
+    }
+}
+
 /// What an address space may grow to, in bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -77,11 +104,14 @@ pub struct Limits {
     pub data: usize,
     /// An area that grows down (`RLIMIT_STACK`).
     pub stack: usize,
+    /// Areas that are locked (`RLIMIT_MEMLOCK`); `usize::MAX` also for whoever may lock without a limit.
+    pub locked: usize,
 }
 
 impl Limits {
     /// No limits but the stack's usual one.
-    pub const USUAL: Self = Self { address_space: usize::MAX, data: usize::MAX, stack: 8 * 1024 * 1024 };
+    pub const USUAL: Self =
+        Self { address_space: usize::MAX, data: usize::MAX, stack: 8 * 1024 * 1024, locked: usize::MAX };
 }
 
 /// Sizes of an address space, in pages.
@@ -95,6 +125,20 @@ pub struct Usage {
     pub resident: usize,
     /// The most that were present at a time.
     pub most_resident: usize,
+    /// Present pages of its own (`RssAnon`).
+    pub anonymous: usize,
+    /// Present pages of files (`RssFile`).
+    pub file: usize,
+    /// Present pages of shared memory (`RssShmem`).
+    pub shared_memory: usize,
+    /// Pages in areas that are locked.
+    pub locked: usize,
+    /// Pages in areas that can be executed.
+    pub executable: usize,
+    /// Pages in areas that grow down.
+    pub stack: usize,
+    /// Tables that translate addresses.
+    pub tables: usize,
 }
 
 struct Inner {
@@ -104,8 +148,10 @@ struct Inner {
     limits: Limits,
     break_start: VirtAddr,
     break_end: VirtAddr,
-    resident: usize,
+    resident: Resident,
     most_resident: usize,
+    /// What new areas are locked with (`mlockall` with `MCL_FUTURE`).
+    lock_new: AreaFlags,
 }
 
 /// What a process sees of memory.
@@ -114,6 +160,8 @@ pub struct AddressSpace {
     translation: Translation,
     number: u64,
     this: Weak<AddressSpace>,
+    /// Whoever runs in it was told to end because memory ran out.
+    condemned: AtomicBool,
 }
 
 static LAST_NUMBER: AtomicU64 = AtomicU64::new(0);
@@ -134,10 +182,17 @@ impl AddressSpace {
                 limits,
                 break_start: VirtAddr::new(0),
                 break_end: VirtAddr::new(0),
-                resident: 0,
+                resident: Resident::default(),
                 most_resident: 0,
+                lock_new: AreaFlags::empty(),
             };
-            Self { inner: SpinLock::new(Rank::ADDRESS_SPACE, inner), translation, number, this: this.clone() }
+            Self {
+                inner: SpinLock::new(Rank::ADDRESS_SPACE, inner),
+                translation,
+                number,
+                this: this.clone(),
+                condemned: AtomicBool::new(false),
+            }
         }))
     }
 
@@ -154,17 +209,48 @@ impl AddressSpace {
     /// Sizes, for /proc and for limits.
     pub fn usage(&self) -> Usage {
         let inner = self.inner.lock();
+        let pages_where = |wanted: fn(&area::Area) -> bool| -> usize {
+            let areas = inner.areas.iter().filter(|(_, area)| wanted(area));
+            areas.map(|(start, area)| area.len_from(start) / PAGE_SIZE).sum()
+        };
         Usage {
             mapped: inner.areas.pages(),
             data: inner.areas.data_pages(),
-            resident: inner.resident,
+            resident: inner.resident.total(),
             most_resident: inner.most_resident,
+            anonymous: inner.resident.anonymous,
+            file: inner.resident.file,
+            shared_memory: inner.resident.shared,
+            locked: pages_where(|area| area.flags.contains(AreaFlags::LOCKED)),
+            executable: pages_where(|area| area.protection.contains(Protection::EXECUTE)),
+            stack: pages_where(|area| area.grows_down),
+            tables: inner.tables.count(),
         }
+    }
+
+    /// What the address space may grow to.
+    pub fn limits(&self) -> Limits {
+        self.inner.lock().limits
     }
 
     /// Sets what the address space may grow to from now on.
     pub fn set_limits(&self, limits: Limits) {
         self.inner.lock().limits = limits;
+    }
+
+    /// Sets how much may be locked from now on.
+    pub fn set_lock_limit(&self, bytes: usize) {
+        self.inner.lock().limits.locked = bytes;
+    }
+
+    /// Notes that whoever runs in it was told to end because memory ran out: nobody may wait for memory on its behalf.
+    pub fn condemn(&self) {
+        self.condemned.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether that was noted.
+    pub fn is_condemned(&self) -> bool {
+        self.condemned.load(Ordering::Relaxed)
     }
 
     /// Harts that run this address space now.
@@ -223,7 +309,7 @@ impl AddressSpace {
             let mut subtrees: [Option<Subtree>; 8] = [const { None }; 8];
             let is_all = {
                 let mut inner = self.inner.lock();
-                inner.resident = 0;
+                inner.resident = Resident::default();
                 inner.tables.take_subtrees(&mut subtrees)
             };
             if subtrees[0].is_some() {
@@ -239,18 +325,17 @@ impl AddressSpace {
 }
 
 impl Inner {
-    fn note_resident(&mut self, pages: usize) {
-        self.resident += pages;
-        self.most_resident = self.most_resident.max(self.resident);
+    #[inline]
+    fn note_most_resident(&mut self) {
+        self.most_resident = self.most_resident.max(self.resident.total());
     }
 
     fn unmap_pages(&mut self, range: Range<VirtAddr>, gather: &mut Gather, translation: &Translation) {
-        let mut count = 0;
+        let resident = &mut self.resident;
         self.tables.unmap(range, |page, frame| {
-            count += 1;
+            *resident.of(frame.kind()) -= 1;
             gather.keep(page, frame, translation);
         });
-        self.resident -= count;
     }
 
     fn free_empty_tables(&mut self, range: Range<VirtAddr>, gather: &mut Gather, translation: &Translation) {
@@ -259,21 +344,24 @@ impl Inner {
 }
 
 impl Mapper for AddressSpace {
-    fn unmap_pages(&self, object: &PagedObject, pages: Range<u64>, private_copies: bool) {
+    fn unmap_pages(&self, object: &PagedObject, pages: Range<u64>, why: Unmapping) {
         let mut gather = Gather::new();
         {
             let mut guard = self.inner.lock();
             let inner = &mut *guard;
-            for (start, area) in inner.areas.iter().filter(|(_, area)| area.maps(object)) {
+            let stays =
+                |area: &area::Area| why == Unmapping::Evicted && area.flags.contains(AreaFlags::LOCKED);
+            let areas = inner.areas.iter().filter(|(_, area)| area.maps(object) && !stays(area));
+            for (start, area) in areas {
                 let addresses = area.addresses_of(start, &pages);
                 let mut cursor = inner.tables.cursor(addresses.start);
                 while cursor.find(addresses.end).is_some() {
                     let page = cursor.address();
                     let is_copy = cursor.frame().is_some_and(|frame| fault::is_private(&frame));
-                    if (private_copies || !is_copy)
+                    if (why == Unmapping::Truncated || !is_copy)
                         && let Some(frame) = cursor.take()
                     {
-                        inner.resident -= 1;
+                        *inner.resident.of(frame.kind()) -= 1;
                         gather.keep(page, frame, &self.translation);
                     }
                     cursor.step();
@@ -281,6 +369,12 @@ impl Mapper for AddressSpace {
             }
         }
         gather.finish(&self.translation);
+    }
+
+    fn may_write(&self, object: &PagedObject) -> bool {
+        let inner = self.inner.lock();
+        let mut areas = inner.areas.iter();
+        areas.any(|(_, area)| area.shared && area.maximum.contains(Protection::WRITE) && area.maps(object))
     }
 
     fn write_protect_pages(&self, object: &PagedObject, pages: Range<u64>) {
@@ -309,7 +403,7 @@ impl fmt::Debug for AddressSpace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (areas, resident) = {
             let inner = self.inner.lock();
-            (inner.areas.len(), inner.resident)
+            (inner.areas.len(), inner.resident.total())
         };
         write!(f, "AddressSpace({}, {areas} areas, {resident} pages)", self.number)
     }

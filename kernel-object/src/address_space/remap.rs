@@ -5,6 +5,7 @@ use core::ops::Range;
 use kernel_hal::{PAGE_SIZE, VirtAddr};
 
 use super::area::{Area, Backing, OnFork, Protection};
+use super::area_map::{LOCK_FLAGS, MOST_AREAS, STACK_GUARD};
 use super::gather::Gather;
 use super::map::{Placement, user_range};
 use super::translation::Translation;
@@ -20,6 +21,24 @@ pub enum RemapPlacement {
     MayMove,
     /// It goes here, in place of what is there.
     Fixed(VirtAddr),
+    /// Its pages go wherever there is room, and an empty mapping stays behind (`MREMAP_DONTUNMAP`).
+    MayLeave,
+    /// Its pages go here, in place of what is there, and an empty mapping stays behind.
+    FixedAndLeave(VirtAddr),
+}
+
+impl RemapPlacement {
+    /// The place that was asked for.
+    const fn wanted(self) -> Option<VirtAddr> {
+        match self {
+            Self::Fixed(address) | Self::FixedAndLeave(address) => Some(address),
+            Self::Stay | Self::MayMove | Self::MayLeave => None,
+        }
+    }
+
+    const fn leaves_source(self) -> bool {
+        matches!(self, Self::MayLeave | Self::FixedAndLeave(_))
+    }
 }
 
 impl AddressSpace {
@@ -76,53 +95,76 @@ impl Inner {
         gather: &mut Gather,
         translation: &Translation,
     ) -> Result<VirtAddr, MapError> {
-        let new_len = round_up(new_len).filter(|len| *len > 0).ok_or(MapError::InvalidArgument)?;
+        let too_long = match placement.wanted() {
+            Some(_) => MapError::InvalidArgument,
+            None => MapError::OutOfMemory,
+        };
+        let new_len = round_up(new_len).ok_or(too_long)?;
+        if new_len == 0 {
+            return Err(MapError::InvalidArgument);
+        }
         let old_len = round_up(old_len).ok_or(MapError::InvalidArgument)?;
         if !old_start.is_page_aligned() || !old_start.is_user_range(old_len) {
             return Err(MapError::InvalidArgument);
         }
         let (start, area) = self.areas.find(old_start).ok_or(MapError::NotMapped)?;
-        let area = area.clone();
         if old_len == 0 {
+            let area = area.clone();
             return self.duplicate(start, area, old_start, new_len, placement, gather, translation);
         }
-        if area.len_from(old_start) < old_len {
-            return Err(MapError::NotMapped);
-        }
         let old = old_start..old_start + old_len;
-        if let RemapPlacement::Fixed(new_start) = placement {
+        let mut kept = old.clone();
+        let is_told_where = placement.wanted().is_some() || placement.leaves_source();
+        if let Some(new_start) = placement.wanted() {
             let new = user_range(new_start, new_len)?;
             if new.start < old.end && old.start < new.end {
                 return Err(MapError::InvalidArgument);
             }
-            return self.relocate(
-                start,
-                area,
-                old,
-                Placement::Fixed(new_start),
-                new_len,
-                gather,
-                translation,
-            );
         }
-        if new_len <= old_len {
-            let surplus = old_start + new_len..old.end;
-            if !surplus.is_empty() {
-                self.remove(&surplus, gather, translation)?;
-            }
+        if is_told_where && area.len_from(old_start) < old_len.min(new_len) {
+            return Err(MapError::NotMapped);
+        }
+        // Shrinking is unmapping, whatever lies in the part that goes.
+        if new_len < old_len && (!is_told_where || area.end < old.end) {
+            self.remove(&(old_start + new_len..old.end), gather, translation)?;
+            kept.end = old_start + new_len;
+        }
+        if new_len <= old_len && !is_told_where {
             return Ok(old_start);
         }
+        let (start, area) = self.areas.find(old_start).ok_or(MapError::NotMapped)?;
+        let area = area.clone();
+        if area.len_from(old_start) < kept.end - kept.start {
+            return Err(MapError::NotMapped);
+        }
+        if new_len > old_len {
+            self.check_growth(&area, (new_len - old_len) / PAGE_SIZE)?;
+        }
         let wanted = old.end..old_start + new_len;
-        if area.end == old.end && old_start.is_user_range(new_len) && self.areas.is_free(&wanted) {
-            self.check_limits((new_len - old_len) / PAGE_SIZE, 0, area.is_data())?;
+        let fits = !is_told_where
+            && area.end == old.end
+            && old_start.is_user_range(new_len)
+            && self.areas.is_free(&wanted);
+        if fits {
             self.areas.extend_up(start, wanted.end);
             self.areas.merge_around(&wanted);
             return Ok(old_start);
         }
-        if placement == RemapPlacement::Stay {
-            return Err(MapError::OutOfMemory);
-        }
-        self.relocate(start, area, old, Placement::Anywhere { hint: None }, new_len, gather, translation)
+        let target = match placement {
+            RemapPlacement::Stay => return Err(MapError::OutOfMemory),
+            RemapPlacement::Fixed(address) | RemapPlacement::FixedAndLeave(address) => {
+                Placement::Fixed(address)
+            }
+            RemapPlacement::MayMove | RemapPlacement::MayLeave => Placement::Anywhere { hint: None },
+        };
+        self.relocate(start, area, kept, target, new_len, placement.leaves_source(), gather, translation)
+    }
+
+    /// Whether an area may have so many pages more.
+    fn check_growth(&self, area: &Area, pages: usize) -> Result<(), MapError> {
+        self.check_lock_limit(area.flags, pages)?;
+        self.check_limits(pages, 0, area.is_data())?;
+        self.check_promise(area, pages)
     }
 
     /// Maps a shared mapping a second time.
@@ -142,9 +184,12 @@ impl Inner {
         }
         let placement = match placement {
             RemapPlacement::Stay => return Err(MapError::OutOfMemory),
-            RemapPlacement::MayMove => Placement::Anywhere { hint: None },
-            RemapPlacement::Fixed(address) => Placement::Fixed(user_range(address, len)?.start),
+            RemapPlacement::MayMove | RemapPlacement::MayLeave => Placement::Anywhere { hint: None },
+            RemapPlacement::Fixed(address) | RemapPlacement::FixedAndLeave(address) => {
+                Placement::Fixed(user_range(address, len)?.start)
+            }
         };
+        self.check_lock_limit(area.flags, len / PAGE_SIZE)?;
         let new_start = self.place(placement, len)?;
         shift_first_page(&mut area, start, from);
         let new = new_start..new_start + len;
@@ -164,13 +209,18 @@ impl Inner {
         old: Range<VirtAddr>,
         placement: Placement,
         new_len: usize,
+        leaves_source: bool,
         gather: &mut Gather,
         translation: &Translation,
     ) -> Result<VirtAddr, MapError> {
         let old_len = old.end - old.start;
         let new_start = self.place(placement, new_len)?;
         let new = new_start..new_start + new_len;
-        self.check_limits(new_len / PAGE_SIZE, old_len / PAGE_SIZE, area.is_data() && new_len > old_len)?;
+        let given_up = if leaves_source { 0 } else { old_len / PAGE_SIZE };
+        self.check_limits(new_len / PAGE_SIZE, given_up, area.is_data() && new_len > old_len)?;
+        if self.areas.len() + 4 > MOST_AREAS {
+            return Err(MapError::OutOfMemory);
+        }
         self.remove(&new, gather, translation)?;
         // Make all the tables first: once pages begin to move nothing can fail.
         let kept = old.start..old.start + old_len.min(new_len);
@@ -188,7 +238,12 @@ impl Inner {
             }
             at = at + PAGE_SIZE;
         }
-        gather.keep_areas(self.areas.remove(&old)?);
+        if leaves_source {
+            self.areas.isolate(&old);
+            self.areas.change(old.start, |area| area.flags.remove(LOCK_FLAGS));
+        } else {
+            gather.keep_areas(self.areas.remove(&old)?);
+        }
         let mut at = kept.start;
         loop {
             let mut cursor = self.tables.cursor(at);
@@ -207,10 +262,21 @@ impl Inner {
         area.grows_down &= start == old.start;
         // What did not move is beyond the new length.
         self.unmap_pages(old.clone(), gather, translation);
-        self.free_empty_tables(old, gather, translation);
+        self.free_empty_tables(old.clone(), gather, translation);
+        if leaves_source {
+            self.areas.merge_around(&old);
+        }
         self.areas.insert(new.start, area);
         self.areas.merge_around(&new);
         Ok(new.start)
+    }
+
+    /// Whether the heap may grow into a range: nothing is there, nor a stack that could grow into it.
+    fn has_room_above_break(&self, grown: &Range<VirtAddr>) -> bool {
+        let guarded = self.areas.first_from(grown.end).is_some_and(|(start, area)| {
+            area.grows_down && start.as_usize() - grown.end.as_usize() < STACK_GUARD
+        });
+        !guarded && self.areas.is_free(grown)
     }
 
     fn move_break(&mut self, wanted: VirtAddr, gather: &mut Gather, translation: &Translation) {
@@ -225,12 +291,7 @@ impl Inner {
         }
         if new_end > old_end {
             let grown = old_end..new_end;
-            let fits = check_headroom().is_ok()
-                && self.areas.is_free(&grown)
-                && self.check_limits((new_end - old_end) / PAGE_SIZE, 0, true).is_ok();
-            if !fits {
-                return;
-            }
+            let pages = (new_end - old_end) / PAGE_SIZE;
             let area = Area {
                 end: new_end,
                 protection: Protection::READ | Protection::WRITE,
@@ -238,9 +299,16 @@ impl Inner {
                 shared: false,
                 grows_down: false,
                 on_fork: OnFork::Inherit,
+                flags: self.lock_new,
                 backing: Backing::Anonymous,
                 origin: None,
             };
+            let fits = check_headroom().is_ok()
+                && self.has_room_above_break(&grown)
+                && self.check_growth(&area, pages).is_ok();
+            if !fits {
+                return;
+            }
             self.areas.insert(old_end, area);
             self.areas.merge_around(&grown);
         }

@@ -193,6 +193,16 @@ impl FrameAllocator {
         self.central_free.load(Ordering::Relaxed) >= self.reserve.load(Ordering::Relaxed)
     }
 
+    /// Whether programs could have so many frames more.
+    pub fn has_room(&self, frames: usize) -> bool {
+        self.central_free.load(Ordering::Relaxed) >= self.reserve.load(Ordering::Relaxed) + frames
+    }
+
+    /// All frames that the allocator was given.
+    pub fn total(&self) -> usize {
+        self.total.load(Ordering::Relaxed)
+    }
+
     /// How much memory there is, and who has it.
     pub fn statistics(&self) -> Statistics {
         let mut used = [0; FrameKind::COUNT];

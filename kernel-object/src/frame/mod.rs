@@ -52,19 +52,21 @@ pub enum FrameKind {
     PageTable,
     /// Private memory of programs.
     Anonymous,
-    /// Pages of paged objects: cached files, shared memory.
+    /// Pages of paged objects that somebody stores: cached files.
     Object,
     /// Rings and buffers of devices.
     Device,
+    /// Pages of paged objects that nobody stores: tmpfs, memfd, shared anonymous memory.
+    Shared,
 }
 
 impl FrameKind {
     /// How many kinds there are.
-    pub const COUNT: usize = 5;
+    pub const COUNT: usize = 6;
 
     /// Every kind, in the order of [`Statistics::used`].
     pub const ALL: [Self; Self::COUNT] =
-        [Self::Kernel, Self::PageTable, Self::Anonymous, Self::Object, Self::Device];
+        [Self::Kernel, Self::PageTable, Self::Anonymous, Self::Object, Self::Device, Self::Shared];
 
     pub(crate) const fn from_bits(bits: u32) -> Self {
         Self::ALL[(bits & allocator::KIND_MASK) as usize]
@@ -115,6 +117,11 @@ pub unsafe fn init(regions: &[Range<PhysAddr>]) {
     unsafe { allocator().init(regions) };
 }
 
+/// All frames that the machine has for use.
+pub fn total() -> usize {
+    allocator().total()
+}
+
 /// How much memory there is, and who has it.
 pub fn statistics() -> Statistics {
     allocator().statistics()
@@ -130,6 +137,11 @@ pub fn set_reserve(frames: usize) {
 /// reserve serves those already under way.
 pub fn check_headroom() -> Result<(), OutOfMemory> {
     if allocator().has_headroom() { Ok(()) } else { Err(OutOfMemory) }
+}
+
+/// Whether a program's request for so many pages could be granted.
+pub fn has_room(pages: usize) -> bool {
+    allocator().has_room(pages)
 }
 
 /// Returns this hart's cached free frames, for a hart that goes idle or a request that found memory fragmented.

@@ -191,6 +191,20 @@ impl PageTable {
         lost
     }
 
+    /// How many tables there are, the root included.
+    pub fn count(&self) -> usize {
+        let mut count = 1;
+        for index in 0..USER_ROOT_ENTRIES {
+            // SAFETY: the root is in use by `self`.
+            let entry = unsafe { load(self.root, index) };
+            if entry.is_valid() {
+                // SAFETY: the counter of a table in use; at this level every entry is a table.
+                count += 1 + unsafe { frame::change_count(entry.frame(), 0) } as usize;
+            }
+        }
+        count
+    }
+
     /// Takes as much out of the user half as `subtrees` has room for; whether that was all.
     pub fn take_subtrees(&mut self, subtrees: &mut [Option<Subtree>]) -> bool {
         let mut room = subtrees.iter_mut();

@@ -54,6 +54,7 @@ fn covers(index: u64, inside: &Range<usize>, size: u64) -> bool {
 
 /// Marks a missing page as being made, and takes a frame of zeros for it.
 fn begin_fresh(state: &mut State, index: u64, token: NonZeroU32) -> Result<PinnedFrame, OutOfMemory> {
+    // Only what comes from a pager is ever absent.
     let frame = SharedFrame::from(Frame::allocate_zeroed(FrameKind::Object)?);
     state.pages.make(index)?.loading = Some(token);
     Ok(frame.pin())

@@ -15,11 +15,24 @@ use core::ops::Range;
 
 use super::PagedObject;
 
+/// Why pages are unmapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unmapping {
+    /// The object ends before them: private copies of them go too.
+    Truncated,
+    /// They are zeros from now on; private copies stay.
+    Punched,
+    /// Memory is short: private copies stay, and so does what is locked.
+    Evicted,
+}
+
 /// Something that maps pages of objects: an address space.
 pub trait Mapper: Send + Sync {
-    /// Unmaps these pages wherever they are mapped, and returns when no hart remembers them. Private copies of them
-    /// go too if `private_copies` (a truncated file takes them along), else they stay.
-    fn unmap_pages(&self, object: &PagedObject, pages: Range<u64>, private_copies: bool);
+    /// Unmaps these pages wherever they are mapped, and returns when no hart remembers them.
+    fn unmap_pages(&self, object: &PagedObject, pages: Range<u64>, why: Unmapping);
+
+    /// Whether the object is mapped here so that it can be stored to, now or after a change of protection.
+    fn may_write(&self, object: &PagedObject) -> bool;
 
     /// Makes the next store to these pages a fault, and returns when every hart has heard of it.
     fn write_protect_pages(&self, object: &PagedObject, pages: Range<u64>);
@@ -61,6 +74,13 @@ impl PagedObject {
     /// Whether somebody maps this object.
     pub fn is_mapped(&self) -> bool {
         !self.state.lock().mappers.0.is_empty()
+    }
+
+    /// Whether some mapping of this object can be stored to, now or after a change of protection.
+    pub fn is_mapped_writable(&self) -> bool {
+        let mut is_writable = false;
+        self.for_each_mapper(|mapper| is_writable |= mapper.may_write(self));
+        is_writable
     }
 
     /// Lets `act` visit every mapper, in ascending order, without a lock.

@@ -23,6 +23,7 @@ mod io;
 mod load;
 mod mapping;
 mod pager;
+mod seals;
 mod shared_pages;
 mod size;
 #[cfg(all(test, not(miri)))]
@@ -33,6 +34,7 @@ use alloc::sync::Arc;
 use core::fmt;
 use core::num::NonZeroU32;
 use core::ops::Range;
+use core::sync::atomic::AtomicU8;
 
 use kernel_hal::PAGE_SIZE;
 use ksync::{Rank, SpinLock, WaitQueue};
@@ -43,8 +45,9 @@ use mapping::Mappers;
 
 pub use account::PageAccount;
 pub use io::{Progress, Stop, WritePin};
-pub use mapping::Mapper;
+pub use mapping::{Mapper, Unmapping};
 pub use pager::{PageLoad, Pager, PagerError, PagerFuture};
+pub use seals::{Sealed, Seals};
 pub use shared_pages::SharedPages;
 
 /// The most bytes an object can have: page numbers stay far from the ends of their type.
@@ -66,6 +69,8 @@ pub struct PagedObject {
     page_settled: WaitQueue,
     pager: Option<Arc<dyn Pager>>,
     account: Option<Arc<dyn PageAccount>>,
+    /// What may no longer be done to it: [`Seals`].
+    seals: AtomicU8,
 }
 
 /// What a look for a page found.
@@ -129,6 +134,7 @@ impl PagedObject {
             page_settled: WaitQueue::new("page settled"),
             pager,
             account,
+            seals: AtomicU8::new(Seals::SEAL.bits()),
         }
     }
 
@@ -224,13 +230,18 @@ impl PagedObject {
         if !self.charge() {
             return Lookup::NoSpace;
         }
-        match make_zero_page(state, index) {
+        match make_zero_page(state, index, self.frame_kind()) {
             Ok(frame) => Lookup::Present { frame, writable: true },
             Err(OutOfMemory) => {
                 self.refund(1);
                 Lookup::OutOfMemory
             }
         }
+    }
+
+    /// What its pages count as.
+    fn frame_kind(&self) -> FrameKind {
+        if self.pager.is_some() { FrameKind::Object } else { FrameKind::Shared }
     }
 
     fn charge(&self) -> bool {
@@ -253,8 +264,8 @@ impl Drop for PagedObject {
     }
 }
 
-fn make_zero_page(state: &mut State, index: u64) -> Result<SharedFrame, OutOfMemory> {
-    let frame = SharedFrame::from(Frame::allocate_zeroed(FrameKind::Object)?);
+fn make_zero_page(state: &mut State, index: u64, kind: FrameKind) -> Result<SharedFrame, OutOfMemory> {
+    let frame = SharedFrame::from(Frame::allocate_zeroed(kind)?);
     let slot = state.pages.make(index)?;
     slot.referenced = true;
     slot.frame = Some(frame.clone());

@@ -4,7 +4,7 @@ use core::ops::Range;
 
 use kernel_hal::PAGE_SIZE;
 
-use super::{LARGEST_SIZE, PagedObject, page_of, pages_for};
+use super::{LARGEST_SIZE, PagedObject, Unmapping, page_of, pages_for};
 use crate::frame::SharedFrame;
 
 /// Pages that are taken out under one hold of the lock.
@@ -31,7 +31,7 @@ impl PagedObject {
         };
         if shrinks {
             self.remove_pages(end..u64::MAX);
-            self.for_each_mapper(|mapper| mapper.unmap_pages(self, end..u64::MAX, true));
+            self.for_each_mapper(|mapper| mapper.unmap_pages(self, end..u64::MAX, Unmapping::Truncated));
             self.page_settled.wake_all();
         }
     }
@@ -40,7 +40,7 @@ impl PagedObject {
     /// made the same hole in what it stores.
     pub fn punch_hole(&self, pages: Range<u64>) {
         self.remove_pages(pages.clone());
-        self.for_each_mapper(|mapper| mapper.unmap_pages(self, pages.clone(), false));
+        self.for_each_mapper(|mapper| mapper.unmap_pages(self, pages.clone(), Unmapping::Punched));
         self.page_settled.wake_all();
     }
 
@@ -78,20 +78,39 @@ impl PagedObject {
             && let Some(index) = self.next_idle_page(at)
         {
             at = index + 1;
-            // Unmapping takes the mappings' references away. A fault in between makes the page shared again, and
-            // then it stays.
-            self.for_each_mapper(|mapper| mapper.unmap_pages(self, index..index + 1, false));
-            let mut state = self.state.lock();
-            let idle = !state.pages.is_dirty(index)
-                && state.pages.get(index).is_some_and(|slot| {
-                    !slot.writing && slot.frame.as_ref().is_some_and(SharedFrame::is_exclusive)
-                });
-            if idle {
-                state.pages.remove(index);
-                freed += 1;
-            }
+            freed += usize::from(self.evict_page(index));
         }
         freed
+    }
+
+    /// Gives those pages of a range up that the pager can bring again, whether they were used lately or not.
+    pub fn evict_range(&self, pages: Range<u64>) {
+        if self.pager.is_none() {
+            return;
+        }
+        let mut at = pages.start;
+        loop {
+            let next = self.state.lock().pages.next(at);
+            let Some(index) = next.filter(|index| *index < pages.end) else { return };
+            self.evict_page(index);
+            at = index + 1;
+        }
+    }
+
+    /// Gives a page up if it is clean and at rest.
+    fn evict_page(&self, index: u64) -> bool {
+        // Unmapping takes the mappings' references away. A fault in between makes the page shared again, and then it
+        // stays.
+        self.for_each_mapper(|mapper| mapper.unmap_pages(self, index..index + 1, Unmapping::Evicted));
+        let mut state = self.state.lock();
+        let idle = !state.pages.is_dirty(index)
+            && state.pages.get(index).is_some_and(|slot| {
+                !slot.writing && slot.frame.as_ref().is_some_and(SharedFrame::is_exclusive)
+            });
+        if idle {
+            state.pages.remove(index);
+        }
+        idle
     }
 
     /// The first page from an index on that may be given up; those that were used get their second chance.

@@ -30,6 +30,7 @@ use linux_abi::stat::FileType;
 use rcore_fs::{DirectorySink, FIRST_ENTRY, INode};
 
 use crate::epoll::{Registration, Watcher};
+use crate::memory::mapping::MappedContent;
 use crate::namespace::Place;
 use crate::obstacle::{Attempt, Obstacle, Waitable};
 use crate::thread::Thread;
@@ -120,6 +121,11 @@ pub trait File: Waitable + Any {
     /// What opening it once more through `/proc/PID/fd` opens, if it has no path by which to open it.
     fn reopen(self: Arc<Self>, _flags: OpenFlags) -> Result<Arc<dyn File>, Errno> {
         Err(Errno::ENXIO)
+    }
+
+    /// What `mmap` shows of it.
+    fn mapped_content(&self, _inode: Option<&Arc<dyn INode>>) -> Result<MappedContent, Errno> {
+        Err(Errno::ENODEV)
     }
 
     /// `ioctl`.

@@ -2,7 +2,13 @@
 
 use ksync::WaitQueue;
 
+use alloc::sync::Arc;
+
+use linux_abi::Errno;
+use rcore_fs::INode;
+
 use super::File;
+use crate::memory::mapping::MappedContent;
 use crate::obstacle::{Attempt, Waitable};
 use crate::user_buffer::UserBuffer;
 
@@ -39,6 +45,10 @@ impl File for NullDevice {
 }
 
 impl File for ZeroDevice {
+    fn mapped_content(&self, _inode: Option<&Arc<dyn INode>>) -> Result<MappedContent, Errno> {
+        Ok(MappedContent::Zeros)
+    }
+
     fn try_read(&self, _offset: u64, buffer: &mut UserBuffer) -> Attempt {
         buffer.fill_with_zeros()?;
         Ok(buffer.done())

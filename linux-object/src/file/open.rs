@@ -130,7 +130,7 @@ async fn open_existing(
 }
 
 /// What an opening of this inode is an opening of.
-async fn object(inode: &Arc<dyn INode>, flags: OpenFlags) -> Result<Arc<dyn File>, Errno> {
+pub(crate) async fn object(inode: &Arc<dyn INode>, flags: OpenFlags) -> Result<Arc<dyn File>, Errno> {
     match (inode.file_type(), inode.contents()) {
         (FileType::Directory, _) => Ok(Arc::new(Directory)),
         (FileType::Fifo, _) => Ok(Arc::new(PipeEnd::open_fifo(Companion::of(inode), flags)?)),

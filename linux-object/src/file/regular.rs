@@ -4,12 +4,13 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 
 use kernel_hal::PAGE_SIZE;
-use kernel_object::paged_object::{LARGEST_SIZE, PagedObject, PagerError, Stop};
+use kernel_object::paged_object::{LARGEST_SIZE, PagedObject, PagerError, Seals, Stop};
 use ksync::WaitQueue;
 use linux_abi::Errno;
 use rcore_fs::{INode, Touch};
 
 use super::File;
+use crate::memory::mapping::MappedContent;
 use crate::obstacle::{Attempt, Obstacle, Waitable};
 use crate::user_buffer::UserBuffer;
 
@@ -25,6 +26,17 @@ impl RegularFile {
     /// The file behind an inode whose pages are these.
     pub fn new(inode: Arc<dyn INode>, pages: Arc<PagedObject>) -> Self {
         Self { inode, pages }
+    }
+}
+
+impl RegularFile {
+    /// Whether seals let so many bytes be written.
+    #[inline]
+    fn check_seals(&self, at: u64, len: usize) -> Result<(), Errno> {
+        let seals = self.pages.seals();
+        let is_sealed = seals.intersects(Seals::WRITE | Seals::FUTURE_WRITE)
+            || seals.contains(Seals::GROW) && at + len as u64 > self.pages.size();
+        if is_sealed { Err(Errno::EPERM) } else { Ok(()) }
     }
 }
 
@@ -87,6 +99,7 @@ impl File for RegularFile {
             let at = offset.saturating_add((buffer.done() - start) as u64);
             let inside = (at % PAGE_SIZE as u64) as usize;
             let most = (PAGE_SIZE - inside).min(buffer.remaining());
+            self.check_seals(at, most)?;
             let page = self
                 .pages
                 .try_pin_for_write(at / PAGE_SIZE as u64, inside..inside + most)
@@ -103,6 +116,10 @@ impl File for RegularFile {
             outcome?;
         }
         Ok(buffer.done())
+    }
+
+    fn mapped_content(&self, _inode: Option<&Arc<dyn INode>>) -> Result<MappedContent, Errno> {
+        Ok(MappedContent::Pages(self.pages.clone()))
     }
 
     fn is_watchable(&self) -> bool {

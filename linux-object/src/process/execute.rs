@@ -5,11 +5,13 @@ use alloc::vec::Vec;
 
 use kernel_hal::UserContext;
 use linux_abi::Errno;
+use linux_abi::resource::RLIMIT_STACK;
 
+use super::ProcessFlags;
 use super::only_thread::become_only_thread;
 use crate::credentials::ProgramOwner;
 use crate::namespace::{Place, walk};
-use crate::program::{self, Interpreter, ProgramSource, Tenancy};
+use crate::program::{self, Interpreter, ProgramSource, Randomness, Tenancy};
 use crate::thread::{Resources, Thread};
 use crate::user_buffer::UserMemory;
 
@@ -75,7 +77,19 @@ pub async fn execute(
         let owner =
             ProgramOwner { permissions: metadata.permissions, user: metadata.user, group: metadata.group };
         let (identity, is_secure) = credentials.for_program(Some(owner));
-        let source = ProgramSource { place, path, arguments, environment, identity: &identity, is_secure };
+        let process = thread.process();
+        let is_fixed = process.flags().contains(ProcessFlags::NOT_RANDOMIZED) && !is_secure;
+        let source = ProgramSource {
+            place,
+            path,
+            arguments,
+            environment,
+            identity: &identity,
+            is_secure,
+            randomness: if is_fixed { Randomness::Nothing } else { Randomness::of_system() },
+            stack_limit: usize::try_from(process.limits().get(RLIMIT_STACK as u32).rlim_cur)
+                .unwrap_or(usize::MAX),
+        };
         let loaded = program::load(source, &start, pages, paths, &credentials).await?;
         become_only_thread(thread).await?;
         // From here on there is no way back: only a lack of memory could stop it, and that would end the process.

@@ -55,6 +55,8 @@ pub struct Process {
     /// Woken when a child changes state.
     child_event: WaitQueue,
     credentials: SpinLock<Arc<Credentials>>,
+    /// Nobody who needs memory waits for its end any more.
+    given_up: AtomicBool,
     /// What the parent gets when the process ends; 0 for nothing.
     exit_signal: AtomicU8,
     /// What the process gets when the thread ends that made it; 0 for nothing.
@@ -111,6 +113,8 @@ bitflags::bitflags! {
         const DUMPABLE = 1 << 0;
         /// It wants no huge pages.
         const NO_HUGE_PAGES = 1 << 2;
+        /// Nothing of the layout of its programs is left to chance (of `personality`).
+        const NOT_RANDOMIZED = 1 << 3;
     }
 }
 
@@ -156,6 +160,7 @@ impl Process {
             fate: AtomicU32::new(ALIVE),
             child_event: WaitQueue::new("child event"),
             credentials: SpinLock::new(Rank::FILE, credentials),
+            given_up: AtomicBool::new(false),
             exit_signal: AtomicU8::new(origin.exit_signal),
             parent_death_signal: AtomicU8::new(0),
             creator: AtomicI32::new(origin.creator),
@@ -176,6 +181,16 @@ impl Process {
                 parent.map_or(0, |parent| parent.least_oom_adjustment.load(Ordering::Relaxed)),
             ),
         })
+    }
+
+    /// Notes that it does not end although memory is short: nobody waits for it any more.
+    pub fn give_up_waiting_for_memory(&self) {
+        self.given_up.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether that was noted.
+    pub fn is_given_up(&self) -> bool {
+        self.given_up.load(Ordering::Relaxed)
     }
 
     /// Its number.

@@ -2,6 +2,7 @@
 
 mod elf;
 mod image;
+mod layout;
 mod script;
 mod stack;
 mod tenancy;
@@ -12,9 +13,9 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use kernel_hal::{PAGE_SIZE, USER_END, VirtAddr};
+use kernel_hal::{PAGE_SIZE, VirtAddr};
 use kernel_object::address_space::{
-    AddressSpace, Layout, Limits, MapBacking, MapError, MapRequest, Placement, Protection,
+    AddressSpace, Limits, MapBacking, MapError, MapRequest, Placement, Protection,
 };
 use kernel_object::paged_object::PagedObject;
 use linux_abi::Errno;
@@ -28,8 +29,10 @@ use crate::obstacle::complete;
 use crate::random;
 use crate::user_buffer::UserMemory;
 use elf::{Program, Segment};
+use layout::ProgramLayout;
 
 pub use image::{ProgramImage, SpecialArea};
+pub use layout::Randomness;
 pub use script::Interpreter;
 pub use tenancy::Tenancy;
 
@@ -61,15 +64,15 @@ pub struct ProgramSource<'a> {
     pub identity: &'a Credentials,
     /// Whether it must not trust its surroundings.
     pub is_secure: bool,
+    /// How much of its layout is left to chance.
+    pub randomness: Randomness,
+    /// How large its stack may become.
+    pub stack_limit: usize,
 }
 
 /// Room for the headers: enough for every file that a linker makes; what is larger is read apart.
 const HEADER_BYTES: usize = 4096;
 const STACK_BYTES: usize = 132 << 10;
-/// Position-independent programs go two thirds up, as on Linux.
-const RELOCATABLE_BASE: usize = USER_END / 3 * 2;
-/// How many pages the random parts of addresses range over: 2 to the power of this.
-const RANDOM_PAGE_BITS: u32 = 18;
 const CLOCK_TICKS_PER_SECOND: usize = 100;
 /// The letters of the instruction set that every program may rely on: `imafdc`.
 const HARDWARE_CAPABILITIES: usize = 1 << 8 | 1 << 12 | 1 | 1 << 5 | 1 << 3 | 1 << 2;
@@ -112,18 +115,15 @@ pub async fn load(
         Some(range) => Some(open_interpreter(range.clone(), &pages, paths, credentials).await?),
         None => None,
     };
-    let random_offset = || random::below(1 << RANDOM_PAGE_BITS) * PAGE_SIZE;
-    let stack_top = USER_END - PAGE_SIZE - random_offset();
-    let layout = Layout {
-        mapping_top: VirtAddr::new(stack_top - Limits::USUAL.stack * 2 - random_offset()),
-        ..Layout::default()
-    };
-    let space = AddressSpace::new(layout, Limits::USUAL).map_err(|_| Errno::ENOMEM)?;
-    let base = if program.is_relocatable { RELOCATABLE_BASE + random_offset() } else { 0 };
+    let layout = ProgramLayout::choose(source.randomness, source.stack_limit);
+    let stack_top = layout.stack_top;
+    // The process's limits hold once the program is its own.
+    let space = AddressSpace::new(layout.space, Limits::USUAL).map_err(|_| Errno::ENOMEM)?;
+    let base = if program.is_relocatable { layout.relocatable_base } else { 0 };
     let base = base & !(program.alignment - 1);
     map_program(&space, &program, &pages, &source.place, base).await?;
     let end = program.segments.last().map_or(base, |last| base + last.address + last.memory_size);
-    space.set_break_start(VirtAddr::new(end.next_multiple_of(PAGE_SIZE) + random_offset()));
+    space.set_break_start(VirtAddr::new(end.next_multiple_of(PAGE_SIZE) + layout.heap_distance));
 
     let mut entry = base + program.entry;
     let mut interpreter_base = 0;
@@ -304,6 +304,8 @@ pub fn map_errno(error: MapError) -> Errno {
         MapError::OutOfMemory => Errno::ENOMEM,
         MapError::Exists => Errno::EEXIST,
         MapError::NotPermitted => Errno::EACCES,
+        MapError::TooLow => Errno::EPERM,
+        MapError::TooMuchLocked => Errno::EAGAIN,
         MapError::NotMapped => Errno::EFAULT,
         MapError::Overflow => Errno::EOVERFLOW,
     }

@@ -4,11 +4,12 @@ use alloc::boxed::Box;
 
 use linux_abi::Errno;
 use linux_abi::file::{
-    F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD, F_GETFL, F_GETPIPE_SZ, F_SETFD, F_SETFL, F_SETPIPE_SZ, FD_CLOEXEC,
-    OpenFlags,
+    F_ADD_SEALS, F_DUPFD, F_DUPFD_CLOEXEC, F_GET_SEALS, F_GETFD, F_GETFL, F_GETPIPE_SZ, F_SETFD, F_SETFL,
+    F_SETPIPE_SZ, FD_CLOEXEC, OpenFlags,
 };
 use linux_object::file::open::open;
 use linux_object::file::{OpenFile, PipeEnd, PipeEnds, pipe};
+use linux_object::memory::memory_file;
 use linux_object::obstacle::{Obstacle, complete};
 
 use super::{descriptor, start_of};
@@ -118,6 +119,8 @@ pub fn fcntl(call: &mut Call<'_>, fd: Fd, command: i32, argument: usize) -> Resu
             let is_privileged = call.thread.credentials().is_privileged();
             return Ok(attempt(call, move || pipe.set_size(argument, is_privileged)));
         }
+        F_ADD_SEALS => memory_file::add_seals(&file, argument as u32).map(|()| 0)?,
+        F_GET_SEALS => memory_file::seals(&file)? as usize,
         _ => return Err(Errno::EINVAL),
     };
     Ok(Outcome::Done(done))

@@ -2,7 +2,7 @@
 
 use alloc::sync::Arc;
 
-use kernel_object::paged_object::{LARGEST_SIZE, PageAccount, PagedObject};
+use kernel_object::paged_object::{LARGEST_SIZE, PageAccount, PagedObject, Seals};
 use linux_abi::Errno;
 
 use super::volume::{Quota, Volume};
@@ -40,7 +40,12 @@ pub(super) fn resize(object: &PagedObject, size: u64) -> Result<bool, Errno> {
     if size > LARGEST_SIZE {
         return Err(Errno::EFBIG);
     }
-    let changes = object.size() != size;
+    let old = object.size();
+    let seals = object.seals();
+    if size < old && seals.contains(Seals::SHRINK) || size > old && seals.contains(Seals::GROW) {
+        return Err(Errno::EPERM);
+    }
+    let changes = old != size;
     object.truncate(size);
     Ok(changes)
 }

@@ -7,7 +7,7 @@ fn anonymous_pages_appear_when_touched_and_go_when_unmapped() {
     let before = statistics();
     let space = new_space();
     let start = space.map(MapRequest::anonymous(10 * PAGE_SIZE, READ_WRITE)).unwrap();
-    assert_eq!(space.usage(), Usage { mapped: 10, data: 10, resident: 0, most_resident: 0 });
+    assert_eq!(space.usage(), Usage { mapped: 10, data: 10, tables: 1, ..Usage::default() });
     assert_eq!(load(&space, start + 5), Ok(0));
     assert_eq!(store(&space, start + 5, 7), Ended::Well);
     assert_eq!(store(&space, start + 9 * PAGE_SIZE, 8), Ended::Well);
@@ -20,7 +20,7 @@ fn anonymous_pages_appear_when_touched_and_go_when_unmapped() {
     assert_eq!(load(&space, start + PAGE_SIZE), Err(not(FaultResult::NotMapped)));
     assert_eq!((load(&space, start + 5), load(&space, start + 9 * PAGE_SIZE)), (Ok(7), Ok(8)));
     space.unmap(start, 10 * PAGE_SIZE).unwrap();
-    assert_eq!(space.usage(), Usage { most_resident: 2, ..Usage::default() });
+    assert_eq!(space.usage(), Usage { most_resident: 2, tables: 1, ..Usage::default() });
     let tables = statistics().used_by(crate::frame::FrameKind::PageTable);
     assert_eq!(tables, 1, "only the root is left");
     leave(space);
@@ -250,7 +250,7 @@ fn limits_are_kept_and_wrong_arguments_refused() {
     assert_eq!(space.map(anonymous(0)), Err(MapError::InvalidArgument));
     assert_eq!(space.map(anonymous(usize::MAX)), Err(MapError::OutOfMemory));
     assert_eq!(space.map(anonymous(PAGE_SIZE).at(start + 1)), Err(MapError::InvalidArgument));
-    assert_eq!(space.map(anonymous(PAGE_SIZE).at(VirtAddr::new(0))), Err(MapError::NotPermitted));
+    assert_eq!(space.map(anonymous(PAGE_SIZE).at(VirtAddr::new(0))), Err(MapError::TooLow));
     let end = VirtAddr::new(USER_END - PAGE_SIZE);
     assert_eq!(space.map(anonymous(2 * PAGE_SIZE).at(end)), Err(MapError::OutOfMemory));
     assert_eq!(space.unmap(start + 1, PAGE_SIZE), Err(MapError::InvalidArgument));

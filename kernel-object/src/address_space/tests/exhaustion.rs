@@ -84,7 +84,9 @@ fn programs_are_refused_before_the_kernel_is() {
     use_private(200);
     crate::frame::set_reserve(20);
     let space = new_space();
-    let start = space.map(MapRequest::anonymous(1000 * PAGE_SIZE, READ_WRITE)).unwrap();
+    let wish = MapRequest::anonymous(1000 * PAGE_SIZE, READ_WRITE);
+    assert_eq!(space.map(wish.clone()), Err(MapError::OutOfMemory), "more than the machine has");
+    let start = space.map(MapRequest { flags: AreaFlags::NO_RESERVE, ..wish }).unwrap();
     let mut page = 0;
     while store(&space, start + page * PAGE_SIZE, 1) == Ended::Well {
         page += 1;

@@ -172,7 +172,7 @@ impl World {
         let result = space.remap(at(start), len * PAGE_SIZE, new_len * PAGE_SIZE, placement);
         let refused = self.allocator.has_failed();
         self.allocator.fail_after(None);
-        let covered = (start..start + len).all(|page| model.contains_key(&page));
+        let covered = (start..start + len.min(new_len)).all(|page| model.contains_key(&page));
         match result {
             Ok(address) => {
                 assert_eq!(address, at(target));
@@ -180,7 +180,10 @@ impl World {
                 model.retain(|page, _| !(target..target + new_len).contains(page));
                 let first = model[&start];
                 for page in start..start + len {
-                    let Some(moved) = model.remove(&page) else { panic!("the model lost a page") };
+                    let Some(moved) = model.remove(&page) else {
+                        assert!(page - start >= new_len, "the model lost a page");
+                        continue;
+                    };
                     if page - start < new_len {
                         model.insert(target + page - start, moved);
                     }
@@ -196,7 +199,11 @@ impl World {
                 }
             }
             Err(MapError::OutOfMemory) if refused => {
-                model.retain(|page, _| !(target..target + new_len).contains(page));
+                let tail = start + new_len..start + len;
+                model.retain(|page, _| {
+                    !(target..target + new_len).contains(page) && !tail.contains(page)
+                        || space.protection_at(at(*page)).is_some()
+                });
             }
             // Several areas, a hole, or an overlap.
             Err(error) => {

@@ -120,10 +120,10 @@ fn advice_is_taken() {
     assert_eq!(space.inner.lock().areas.len(), 1);
 
     let other = space.map(MapRequest::anonymous(9 * PAGE_SIZE, READ_WRITE)).unwrap();
-    let (populated, waiting) = space.try_populate(other, 9 * PAGE_SIZE);
+    let (populated, waiting) = space.try_populate(other, 9 * PAGE_SIZE, Populate::Usual);
     assert!(populated == 9 * PAGE_SIZE && waiting.is_none());
     assert_eq!(space.usage().resident, 15);
-    let (populated, _) = space.try_populate(other + 8 * PAGE_SIZE, 9 * PAGE_SIZE);
+    let (populated, _) = space.try_populate(other + 8 * PAGE_SIZE, 9 * PAGE_SIZE, Populate::Usual);
     assert!(populated >= PAGE_SIZE);
 }
 

@@ -17,6 +17,7 @@ use super::accounting::{TICKS_PER_SECOND, ticks};
 use super::memory::areas;
 use crate::console;
 use crate::namespace::Place;
+use crate::process::ProcessFlags;
 use crate::procfs::text::{Produced, append_escaped};
 use crate::signal::SIGNALS;
 use crate::thread::{Resources, Thread};
@@ -321,9 +322,10 @@ pub(in crate::procfs) fn list_of(bits: u32) -> String {
     list
 }
 
-/// Every program has the plain Linux personality.
-pub(super) fn personality(_subject: &Subject, output: &mut ContentBuffer) -> Produced {
-    Ok(writeln!(output, "00000000")?)
+/// Linux's own personality, and the one flag of it that there is.
+pub(super) fn personality(subject: &Subject, output: &mut ContentBuffer) -> Produced {
+    let is_fixed = subject.process.flags().contains(ProcessFlags::NOT_RANDOMIZED);
+    Ok(writeln!(output, "{}", if is_fixed { "00040000" } else { "00000000" })?)
 }
 
 /// Without a kernel stack there is no function in which a thread waits: what Linux says of one that runs.

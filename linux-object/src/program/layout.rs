@@ -1,0 +1,113 @@
+//! Where the parts of a program go, and how much of that is left to chance.
+//!
+//! From the top: the stack, a gap that it may grow into, mappings (downwards, the interpreter and the vDSO among them),
+//! a program that may go anywhere with its heap two thirds up, and one that may not where it wants to be. Each part is
+//! moved by a random number of pages of its own, unless the system or the program's personality says otherwise.
+
+use core::sync::atomic::{AtomicU8, Ordering};
+
+use kernel_hal::{PAGE_SIZE, USER_END, VirtAddr};
+use kernel_object::address_space::Layout;
+
+use crate::random;
+
+/// Position-independent programs go two thirds up, as on Linux.
+const RELOCATABLE_BASE: usize = USER_END / 3 * 2;
+/// How many pages the random parts range over: 2 to the power of this.
+const RANDOM_PAGE_BITS: u32 = 18;
+/// The heap begins at most this far behind the program.
+const RANDOM_HEAP_PAGE_BITS: u32 = 15;
+/// Room for the stack: at least this much is kept free, whatever its limit is.
+const LEAST_STACK_ROOM: usize = 128 << 20;
+const MOST_STACK_ROOM: usize = USER_END / 6 * 5;
+/// Linux keeps as much free between the stack's room and the mappings.
+const STACK_GAP: usize = 256 * PAGE_SIZE;
+
+/// How much of the layout is left to chance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Randomness {
+    /// Nothing.
+    Nothing,
+    /// Stack, mappings, vDSO and programs that may go anywhere.
+    NotTheHeap,
+    /// The heap too.
+    Everything,
+}
+
+static SYSTEM: AtomicU8 = AtomicU8::new(Randomness::Everything as u8);
+
+impl Randomness {
+    /// What the system allows at most (`kernel.randomize_va_space`).
+    pub fn of_system() -> Self {
+        match SYSTEM.load(Ordering::Relaxed) {
+            0 => Self::Nothing,
+            1 => Self::NotTheHeap,
+            _ => Self::Everything,
+        }
+    }
+
+    /// Sets what the system allows.
+    pub fn set_for_system(self) {
+        SYSTEM.store(self as u8, Ordering::Relaxed);
+    }
+
+    fn pages_if(self, at_least: Self, bits: u32) -> usize {
+        if self >= at_least { random::below(1 << bits) * PAGE_SIZE } else { 0 }
+    }
+}
+
+/// Where the parts of a program go.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ProgramLayout {
+    pub(super) stack_top: usize,
+    pub(super) space: Layout,
+    /// Where a program goes that may go anywhere.
+    pub(super) relocatable_base: usize,
+    /// Bytes between the program and its heap.
+    pub(super) heap_distance: usize,
+}
+
+impl ProgramLayout {
+    /// A layout for a program whose stack may become so large.
+    pub(super) fn choose(randomness: Randomness, stack_limit: usize) -> Self {
+        let pages = || randomness.pages_if(Randomness::NotTheHeap, RANDOM_PAGE_BITS);
+        let stack_top = USER_END - PAGE_SIZE - pages();
+        let room = stack_limit.clamp(LEAST_STACK_ROOM, MOST_STACK_ROOM) & !(PAGE_SIZE - 1);
+        let most_random = PAGE_SIZE << RANDOM_PAGE_BITS;
+        let mapping_top =
+            USER_END - PAGE_SIZE - most_random - room.min(USER_END - 3 * most_random) - STACK_GAP - pages();
+        Self {
+            stack_top,
+            space: Layout { mapping_top: VirtAddr::new(mapping_top), ..Layout::default() },
+            relocatable_base: RELOCATABLE_BASE + pages(),
+            heap_distance: randomness.pages_if(Randomness::Everything, RANDOM_HEAP_PAGE_BITS),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parts_do_not_meet_and_the_stack_has_its_room() {
+        for limit in [0, 8 << 20, 1 << 30, usize::MAX] {
+            for _ in 0..100 {
+                let layout = ProgramLayout::choose(Randomness::Everything, limit);
+                let mapping_top = layout.space.mapping_top.as_usize();
+                assert!(mapping_top.is_multiple_of(PAGE_SIZE) && layout.stack_top.is_multiple_of(PAGE_SIZE));
+                assert!(layout.space.lowest.as_usize() < mapping_top);
+                assert!(layout.stack_top - mapping_top > limit.clamp(LEAST_STACK_ROOM, USER_END / 2));
+                assert!(layout.stack_top < USER_END);
+            }
+        }
+    }
+
+    #[test]
+    fn without_chance_every_layout_is_the_same() {
+        let layouts = [(); 2].map(|()| ProgramLayout::choose(Randomness::Nothing, 8 << 20));
+        assert_eq!(layouts[0].stack_top, layouts[1].stack_top);
+        assert_eq!(layouts[0].space.mapping_top, layouts[1].space.mapping_top);
+        assert_eq!((layouts[0].heap_distance, layouts[0].relocatable_base), (0, RELOCATABLE_BASE));
+    }
+}
