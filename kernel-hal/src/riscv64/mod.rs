@@ -11,6 +11,7 @@ pub(crate) mod time;
 pub(crate) mod user_memory;
 
 mod boot;
+mod copy;
 mod kernel_space;
 mod plic;
 mod stacks;
