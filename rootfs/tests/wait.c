@@ -185,8 +185,8 @@ CASE(clone_children_are_another_kind)
     REQUIRE(child > 0);
     CHECK_FAILS(waitpid(child, &status, 0), ECHILD);
     CHECK_EQUAL(waitpid(child, &status, __WCLONE), child);
-    child = syscall(SYS_clone, SIGUSR2, NULL, NULL, NULL, NULL);
     signal(SIGUSR2, SIG_IGN);
+    child = syscall(SYS_clone, SIGUSR2, NULL, NULL, NULL, NULL);
     if (child == 0)
         _exit(3);
     CHECK_EQUAL(waitpid(child, &status, __WALL), child);

@@ -29,7 +29,7 @@ pub fn end_thread(thread: &Arc<Thread>) {
         table.remove_thread(thread.id());
     }
     let mut family = process.family.lock();
-    family.threads.retain(|other| !Arc::ptr_eq(other, thread));
+    family.remove_thread(thread.id());
     family.ended_threads.add(&usage);
     family.ended_threads.most_resident = family.ended_threads.most_resident.max(resident as u64);
     let bereaved = take_bereaved(&family.children, thread.id());

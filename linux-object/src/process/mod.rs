@@ -132,6 +132,13 @@ impl Family {
         let index = self.threads.partition_point(|other| other.id() < thread.id());
         self.threads.insert(index, thread);
     }
+
+    /// By number: a walk over all of them would make the end of many threads cost their square.
+    fn remove_thread(&mut self, id: i32) {
+        if let Ok(index) = self.threads.binary_search_by_key(&id, |thread| thread.id()) {
+            self.threads.remove(index);
+        }
+    }
 }
 
 impl Process {
