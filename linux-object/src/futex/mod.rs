@@ -36,7 +36,7 @@ pub struct Word {
 impl Word {
     /// The word at an address. `is_private`: the caller says that only threads of the same memory use it.
     pub fn new(address: VirtAddr, is_private: bool) -> Result<Self, Errno> {
-        if address.as_usize() % size_of::<u32>() != 0 {
+        if !address.as_usize().is_multiple_of(size_of::<u32>()) {
             return Err(Errno::EINVAL);
         }
         if !address.is_user_range(size_of::<u32>()) {

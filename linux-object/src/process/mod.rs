@@ -157,7 +157,7 @@ impl Process {
             ended_threads: Usage::default(),
             ended_children: Usage::default(),
         };
-        let inherited = |number: fn(&Process) -> i32| origin.like.map_or(id, |like| number(like));
+        let inherited = |number: fn(&Process) -> i32| origin.like.map_or(id, number);
         Arc::new(Self {
             id,
             parent_id: AtomicI32::new(parent.map_or(0, |parent| parent.id)),
