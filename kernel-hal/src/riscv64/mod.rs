@@ -11,8 +11,8 @@ pub(crate) mod time;
 pub(crate) mod user_memory;
 
 mod boot;
-mod copy;
 mod kernel_space;
+mod memory_functions;
 mod plic;
 mod stacks;
 mod trap;
