@@ -8,9 +8,9 @@ use crate::argument::{Argument, Bits, Fd, FromRegister, Mode, OpenArgument, Path
 use crate::call::{Call, IntoOutcome, Outcome, is_error};
 use crate::strace::Meaning;
 use crate::{
-    attributes, clone, control, counters, epoll, execute, extended_attributes, file, futex, hardware,
-    identity, limits, memory, mount, names, poll, process, roots, rseq, schedule, signal, system, time,
-    usage, wait,
+    attributes, clone, control, counters, epoll, event, execute, extended_attributes, file, futex, hardware,
+    identity, limits, memory, mount, names, poll, process, roots, rseq, schedule, signal, socket, system,
+    time, usage, wait,
 };
 use linux_abi::Errno;
 
@@ -115,6 +115,7 @@ syscall_table! {
     15 lremovexattr(path: PathAddress, name: UserAddress) => extended_attributes::lsetxattr, Partial, "no filesystem has extended attributes";
     16 fremovexattr(fd: Fd, name: UserAddress) => extended_attributes::fsetxattr, Partial, "no filesystem has extended attributes";
     17 getcwd(buffer: UserAddress, size: usize) => file::getcwd, Full, "";
+    19 eventfd2(count: u32, flags: i32) => event::eventfd2, Full, "";
     20 epoll_create1(flags: i32) => epoll::epoll_create1, Full, "";
     21 epoll_ctl(epoll: Fd, operation: i32, fd: Fd, event: UserAddress) => epoll::epoll_ctl, Full, "";
     22 epoll_pwait(epoll: Fd, events: UserAddress, count: i32, timeout: i32, mask: UserAddress, set_size: usize) => epoll::epoll_pwait, Full, "";
@@ -154,12 +155,16 @@ syscall_table! {
     68 pwrite64(fd: Fd, buffer: UserAddress, count: usize, offset: i64) => file::pwrite64, Full, "";
     69 preadv(fd: Fd, vectors: UserAddress, count: usize, offset: i64) => file::preadv, Full, "";
     70 pwritev(fd: Fd, vectors: UserAddress, count: usize, offset: i64) => file::pwritev, Full, "";
-    73 ppoll(entries: UserAddress, count: usize, timeout: UserAddress, mask: UserAddress, set_size: usize) => poll::ppoll, Partial, "the time left is not written back";
+    72 pselect6(count: i32, reads: UserAddress, writes: UserAddress, exceptions: UserAddress, timeout: UserAddress, mask: UserAddress) => poll::pselect6, Full, "";
+    73 ppoll(entries: UserAddress, count: u32, timeout: UserAddress, mask: UserAddress, set_size: usize) => poll::ppoll, Full, "";
     78 readlinkat(directory: Fd, path: PathAddress, buffer: UserAddress, size: i32) => file::readlinkat, Full, "";
     79 newfstatat(directory: Fd, path: PathAddress, buffer: UserAddress, flags: u32) => file::newfstatat, Full, "";
     80 fstat(fd: Fd, buffer: UserAddress) => file::fstat, Full, "";
     81 sync() => mount::sync, Full, "";
     84 sync_file_range(fd: Fd, offset: i64, len: i64, flags: u32) => file::sync_file_range, Full, "the whole file is stored";
+    85 timerfd_create(clock: i32, flags: i32) => event::timerfd_create, Full, "";
+    86 timerfd_settime(fd: Fd, flags: i32, new: UserAddress, old: UserAddress) => event::timerfd_settime, Full, "";
+    87 timerfd_gettime(fd: Fd, result: UserAddress) => event::timerfd_gettime, Full, "";
     88 utimensat(directory: Fd, path: PathAddress, times: UserAddress, flags: u32) => attributes::utimensat, Full, "";
     90 capget(header: UserAddress, data: UserAddress) => identity::capget, Full, "";
     91 capset(header: UserAddress, data: UserAddress) => identity::capset, Full, "";
@@ -173,6 +178,7 @@ syscall_table! {
     99 set_robust_list(head: UserAddress, size: usize) => futex::set_robust_list, Full, "";
     100 get_robust_list(thread: i32, head: UserAddress, size: UserAddress) => futex::get_robust_list, Full, "";
     101 nanosleep(request: UserAddress, rest: UserAddress) => time::nanosleep, Full, "";
+    112 clock_settime(clock: i32, time: UserAddress) => time::clock_settime, Full, "";
     113 clock_gettime(clock: i32, result: UserAddress) => time::clock_gettime, Partial, "no alarm clocks, no clocks of devices";
     114 clock_getres(clock: i32, result: UserAddress) => time::clock_getres, Partial, "as clock_gettime";
     115 clock_nanosleep(clock: i32, flags: i32, request: UserAddress, rest: UserAddress) => time::clock_nanosleep, Partial, "not on CPU-time clocks";
@@ -235,6 +241,17 @@ syscall_table! {
     177 getegid() => identity::getegid, Full, "";
     178 gettid() => process::gettid, Full, "";
     179 sysinfo(result: UserAddress) => system::sysinfo, Partial, "load averages are zero";
+    198 socket(family: i32, kind: i32, protocol: i32) => socket::socket, Partial, "no family has single sockets; local ones come in pairs";
+    199 socketpair(family: i32, kind: i32, protocol: i32, result: UserAddress) => socket::socketpair, Full, "";
+    204 getsockname(fd: Fd, address: UserAddress, len: UserAddress) => socket::getsockname, Full, "";
+    205 getpeername(fd: Fd, address: UserAddress, len: UserAddress) => socket::getpeername, Full, "";
+    206 sendto(fd: Fd, bytes: UserAddress, len: usize, flags: u32, address: UserAddress, address_len: u32) => socket::sendto, Partial, "no addresses";
+    207 recvfrom(fd: Fd, bytes: UserAddress, len: usize, flags: u32, address: UserAddress, address_len: UserAddress) => socket::recvfrom, Full, "";
+    208 setsockopt(fd: Fd, level: i32, option: i32, value: UserAddress, len: i32) => socket::setsockopt, Partial, "SNDBUF, RCVBUF and PASSCRED";
+    209 getsockopt(fd: Fd, level: i32, option: i32, value: UserAddress, len: UserAddress) => socket::getsockopt, Partial, "no time limits, no linger";
+    210 shutdown(fd: Fd, how: i32) => socket::shutdown, Full, "";
+    211 sendmsg(fd: Fd, message: UserAddress, flags: u32) => socket::sendmsg, Partial, "no addresses";
+    212 recvmsg(fd: Fd, message: UserAddress, flags: u32) => socket::recvmsg, Full, "";
     213 readahead(fd: Fd, offset: i64, count: usize) => file::readahead, Full, "";
     214 brk(end: UserAddress) => memory::brk, Full, "";
     215 munmap(address: UserAddress, len: usize) => memory::munmap, Full, "";

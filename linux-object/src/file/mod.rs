@@ -40,6 +40,7 @@ use crate::user_buffer::UserBuffer;
 pub use anonymous::{AnonymousNode, anonymous_number};
 pub use companion::Companion;
 pub use null::{NullDevice, ZeroDevice};
+pub use page_ring::{PageRing, Slot, SlotKind};
 pub use pipe::{PIPE_MAX_SIZE, Pipe, PipeEnd, PipeEnds, pipe};
 pub(crate) use regular::errno_of;
 pub use table::{FileTable, MOST_DESCRIPTORS};

@@ -26,6 +26,11 @@ pub fn register_character_devices(major: u32, opener: DeviceOpener) {
     CHARACTER_DEVICES.lock().push((major, opener));
 }
 
+/// The major numbers behind which something stands.
+pub fn character_device_majors() -> Vec<u32> {
+    CHARACTER_DEVICES.lock().iter().map(|&(major, _)| major).collect()
+}
+
 fn character_device(number: DeviceNumber) -> Result<Arc<dyn File>, Errno> {
     let opener = {
         let devices = CHARACTER_DEVICES.lock();

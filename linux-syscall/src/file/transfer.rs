@@ -129,7 +129,7 @@ fn vector_transfer(
 }
 
 /// Who writes to a pipe that nobody reads is told twice.
-fn note_broken_pipe(thread: &Arc<Thread>, outcome: Attempt) -> Attempt {
+pub(crate) fn note_broken_pipe(thread: &Arc<Thread>, outcome: Attempt) -> Attempt {
     if let Err(Obstacle::Error(Errno::EPIPE)) = outcome {
         let own = thread.process();
         let info = SignalInfo::kill(Signal::SIGPIPE, own.id(), thread.credentials().real_user);

@@ -21,6 +21,7 @@ mod disk_bench;
 mod disk_faults;
 mod harts;
 mod idle;
+mod memory_functions;
 mod preemption;
 mod realtime;
 mod scheduling_bench;
@@ -102,6 +103,7 @@ const TESTS: &[&[Entry]] = &[
     preemption::TESTS,
     idle::TESTS,
     copies::TESTS,
+    memory_functions::TESTS,
     shootdown::TESTS,
     stress::TESTS,
     traps::TESTS,
