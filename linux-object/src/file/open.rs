@@ -13,6 +13,7 @@ use super::directory::Directory;
 use super::generated::GeneratedOpening;
 use super::regular::RegularFile;
 use super::{AnonymousNode, Companion, File, OpenFile, PipeEnd};
+use crate::console;
 use crate::credentials::{Credentials, Permission};
 use crate::namespace::{LastComponent, PathContext, Place, walk, walk_to_parent};
 
@@ -139,7 +140,14 @@ pub(crate) async fn object(inode: &Arc<dyn INode>, flags: OpenFlags) -> Result<A
     match (inode.file_type(), inode.contents()) {
         (FileType::Directory, _) => Ok(Arc::new(Directory)),
         (FileType::Fifo, _) => Ok(Arc::new(PipeEnd::open_fifo(Companion::of(inode), flags)?)),
-        (FileType::CharacterDevice, _) => character_device(inode.metadata().await?.device),
+        (FileType::CharacterDevice, _) => {
+            let number = inode.metadata().await?.device;
+            let file = character_device(number)?;
+            if Some(number) == console::number() && !flags.contains(OpenFlags::NOCTTY) {
+                console::adopt_if_free();
+            }
+            Ok(file)
+        }
         (_, Contents::Pages(pages)) => Ok(Arc::new(RegularFile::new(inode.clone(), pages))),
         (_, Contents::Generated(file)) => {
             file.check_open()?;
