@@ -12,12 +12,8 @@ use rcore_fs::{Contents, Creation, INode, NewNode};
 use super::directory::Directory;
 use super::generated::GeneratedOpening;
 use super::regular::RegularFile;
-<<<<<<< HEAD
 use super::{AnonymousNode, Companion, DiskFile, File, OpenFile, PipeEnd, disk_at};
-=======
-use super::{AnonymousNode, Companion, File, OpenFile, PipeEnd};
 use crate::console;
->>>>>>> proc-land
 use crate::credentials::{Credentials, Permission};
 use crate::namespace::{LastComponent, PathContext, Place, walk, walk_to_parent};
 
@@ -154,12 +150,6 @@ pub(crate) async fn object(inode: &Arc<dyn INode>, flags: OpenFlags) -> Result<A
     match (inode.file_type(), inode.contents()) {
         (FileType::Directory, _) => Ok(Arc::new(Directory)),
         (FileType::Fifo, _) => Ok(Arc::new(PipeEnd::open_fifo(Companion::of(inode), flags)?)),
-<<<<<<< HEAD
-        (FileType::CharacterDevice, _) => character_device(inode.metadata().await?.device),
-        (FileType::BlockDevice, _) => {
-            let disk = disk_at(inode.metadata().await?.device)?;
-            Ok(Arc::new(DiskFile::new(disk, flags.contains(OpenFlags::DIRECT))))
-=======
         (FileType::CharacterDevice, _) => {
             let number = inode.metadata().await?.device;
             let file = character_device(number)?;
@@ -167,7 +157,10 @@ pub(crate) async fn object(inode: &Arc<dyn INode>, flags: OpenFlags) -> Result<A
                 console::adopt_if_free();
             }
             Ok(file)
->>>>>>> proc-land
+        }
+        (FileType::BlockDevice, _) => {
+            let disk = disk_at(inode.metadata().await?.device)?;
+            Ok(Arc::new(DiskFile::new(disk, flags.contains(OpenFlags::DIRECT))))
         }
         (_, Contents::Pages(pages)) => Ok(Arc::new(RegularFile::new(inode.clone(), pages))),
         (_, Contents::Generated(file)) => {
