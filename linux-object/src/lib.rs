@@ -18,6 +18,8 @@ pub mod file;
 pub mod futex;
 pub mod hardware;
 pub mod kernel_messages;
+pub mod load;
+pub mod machine;
 pub mod memory;
 pub mod namespace;
 pub mod obstacle;

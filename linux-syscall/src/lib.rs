@@ -11,11 +11,13 @@
 extern crate alloc;
 
 mod argument;
+mod attributes;
 mod clone;
 mod control;
 mod epoll;
 mod event;
 mod execute;
+mod extended_attributes;
 mod file;
 mod futex;
 mod hardware;
@@ -26,6 +28,7 @@ mod mount;
 mod names;
 mod poll;
 mod process;
+mod roots;
 mod rseq;
 mod schedule;
 mod signal;

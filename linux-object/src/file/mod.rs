@@ -11,6 +11,7 @@ mod null;
 mod page_ring;
 mod pipe;
 mod regular;
+mod space;
 mod table;
 
 pub mod open;
@@ -209,11 +210,11 @@ impl OpenFile {
         self.status.load(Ordering::Relaxed) & OpenFlags::NONBLOCK.bits() != 0
     }
 
-    fn check_readable(&self) -> Result<(), Errno> {
+    pub(crate) fn check_readable(&self) -> Result<(), Errno> {
         if self.access == O_WRONLY { Err(Errno::EBADF) } else { Ok(()) }
     }
 
-    fn check_writable(&self) -> Result<(), Errno> {
+    pub(crate) fn check_writable(&self) -> Result<(), Errno> {
         if self.access == O_RDONLY { Err(Errno::EBADF) } else { Ok(()) }
     }
 
