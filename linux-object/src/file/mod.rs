@@ -12,6 +12,7 @@ mod null;
 mod page_ring;
 mod pipe;
 mod regular;
+mod space;
 mod table;
 
 pub mod open;
@@ -41,6 +42,7 @@ pub use anonymous::{AnonymousNode, anonymous_number};
 pub use block_device::{DiskFile, add_disk, disk_at, disk_named, disks};
 pub use companion::Companion;
 pub use null::{NullDevice, ZeroDevice};
+pub use page_ring::{PageRing, Slot, SlotKind};
 pub use pipe::{PIPE_MAX_SIZE, Pipe, PipeEnd, PipeEnds, pipe};
 pub(crate) use regular::errno_of;
 pub use table::{FileTable, MOST_DESCRIPTORS};
@@ -215,11 +217,11 @@ impl OpenFile {
         self.status.load(Ordering::Relaxed) & OpenFlags::NONBLOCK.bits() != 0
     }
 
-    fn check_readable(&self) -> Result<(), Errno> {
+    pub(crate) fn check_readable(&self) -> Result<(), Errno> {
         if self.access == O_WRONLY { Err(Errno::EBADF) } else { Ok(()) }
     }
 
-    fn check_writable(&self) -> Result<(), Errno> {
+    pub(crate) fn check_writable(&self) -> Result<(), Errno> {
         if self.access == O_RDONLY { Err(Errno::EBADF) } else { Ok(()) }
     }
 
