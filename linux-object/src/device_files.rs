@@ -24,6 +24,18 @@ static INSTANCE: ksync::Once<Result<Arc<Tmpfs>, Errno>> = ksync::Once::new();
 
 const ROOT_PERMISSIONS: u32 = 0o755;
 
+/// Links that programs expect; on Linux it is udev that makes them.
+const LINKS: [(&str, &str); 4] = [
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+];
+const LINK_PERMISSIONS: u32 = 0o777;
+/// Where programs share memory by names.
+const SHARED_MEMORY: &str = "shm";
+const SHARED_PERMISSIONS: u32 = 0o1777;
+
 /// Says that a character device exists, before the filesystem is first mounted.
 pub fn add_character_device(name: &str, number: DeviceNumber, permissions: u32) {
     add(name, NewNode::CharacterDevice(number), permissions);
@@ -54,6 +66,12 @@ fn make() -> Result<Arc<Tmpfs>, Errno> {
         let creation = Creation { node: node.kind, permissions: node.permissions, user: 0, group: 0 };
         create(&root, &node.name, &creation)?;
     }
+    for (name, target) in LINKS {
+        let node = NewNode::SymbolicLink(target.as_bytes());
+        create(&root, name, &Creation { node, permissions: LINK_PERMISSIONS, user: 0, group: 0 })?;
+    }
+    let shared = Creation { node: NewNode::Directory, permissions: SHARED_PERMISSIONS, user: 0, group: 0 };
+    create(&root, SHARED_MEMORY, &shared)?;
     Ok(instance)
 }
 

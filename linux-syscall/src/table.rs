@@ -228,6 +228,7 @@ syscall_table! {
     159 setgroups(size: i32, list: UserAddress) => identity::setgroups, Full, "";
     160 uname(result: UserAddress) => system::uname, Full, "";
     161 sethostname(name: UserAddress, len: i32) => system::sethostname, Full, "";
+    162 setdomainname(name: UserAddress, len: i32) => system::setdomainname, Full, "";
     163 getrlimit(resource: u32, result: UserAddress) => limits::getrlimit, Full, "";
     164 setrlimit(resource: u32, limit: UserAddress) => limits::setrlimit, Partial, "as prlimit64";
     165 getrusage(who: i32, result: UserAddress) => usage::getrusage, Partial, "major faults and block operations are zero";
@@ -242,7 +243,7 @@ syscall_table! {
     176 getgid() => identity::getgid, Full, "";
     177 getegid() => identity::getegid, Full, "";
     178 gettid() => process::gettid, Full, "";
-    179 sysinfo(result: UserAddress) => system::sysinfo, Partial, "load averages are zero";
+    179 sysinfo(result: UserAddress) => system::sysinfo, Full, "";
     198 socket(family: i32, kind: i32, protocol: i32) => socket::socket, Partial, "no family has single sockets; local ones come in pairs";
     199 socketpair(family: i32, kind: i32, protocol: i32, result: UserAddress) => socket::socketpair, Full, "";
     204 getsockname(fd: Fd, address: UserAddress, len: UserAddress) => socket::getsockname, Full, "";

@@ -11,7 +11,9 @@ use kernel_object::address_space::{AddressSpace, Layout, Limits};
 use linux_abi::Errno;
 use linux_abi::file::OpenFlags;
 use linux_abi::stat::DeviceNumber;
-use linux_object::file::{FileTable, NullDevice, OpenFile, ZeroDevice, add_disk, open};
+use linux_object::file::{
+    FileTable, FullDevice, NullDevice, OpenFile, RandomDevice, ZeroDevice, add_disk, open,
+};
 use linux_object::machine::{Disk, Hart, Machine};
 use linux_object::memory::pressure;
 use linux_object::namespace::{self, PathContext};
@@ -26,8 +28,12 @@ use crate::{ENTRY, command_line, devices as machine_devices, machine_description
 const MEMORY_DEVICES: u32 = 1;
 const NULL: u32 = 3;
 const ZERO: u32 = 5;
+const FULL: u32 = 7;
+const RANDOM: u32 = 8;
+const RANDOM_TOO: u32 = 9;
 const KERNEL_MESSAGES: u32 = 11;
 const TERMINAL_DEVICES: u32 = 5;
+const CONTROLLING_TERMINAL: u32 = 0;
 const CONSOLE: u32 = 1;
 const SERIAL_DEVICES: u32 = 4;
 const FIRST_SERIAL: u32 = 64;
@@ -89,10 +95,13 @@ fn register_devices() {
         NULL => Ok(Arc::new(NullDevice)),
         ZERO => Ok(Arc::new(ZeroDevice)),
         KERNEL_MESSAGES => kernel_messages::open(),
+        FULL => Ok(Arc::new(FullDevice)),
+        RANDOM | RANDOM_TOO => Ok(Arc::new(RandomDevice)),
         _ => Err(Errno::ENXIO),
     });
     open::register_character_devices(TERMINAL_DEVICES, |device| match device.minor() {
         CONSOLE => console::open(),
+        CONTROLLING_TERMINAL => console::open_controlling(),
         _ => Err(Errno::ENXIO),
     });
     // The console's own name: whichever port it is, there is one node for it.
@@ -104,6 +113,10 @@ fn register_devices() {
     devices::add_character_device(name, DeviceNumber::new(major, minor), 0o600);
     devices::add_character_device("null", DeviceNumber::new(MEMORY_DEVICES, NULL), 0o666);
     devices::add_character_device("zero", DeviceNumber::new(MEMORY_DEVICES, ZERO), 0o666);
+    devices::add_character_device("full", DeviceNumber::new(MEMORY_DEVICES, FULL), 0o666);
+    devices::add_character_device("random", DeviceNumber::new(MEMORY_DEVICES, RANDOM), 0o666);
+    devices::add_character_device("urandom", DeviceNumber::new(MEMORY_DEVICES, RANDOM_TOO), 0o666);
+    devices::add_character_device("tty", DeviceNumber::new(TERMINAL_DEVICES, CONTROLLING_TERMINAL), 0o666);
     let messages = DeviceNumber::new(MEMORY_DEVICES, KERNEL_MESSAGES);
     devices::add_character_device("kmsg", messages, 0o644);
     devices::add_character_device("console", DeviceNumber::new(TERMINAL_DEVICES, CONSOLE), 0o600);
