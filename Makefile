@@ -22,7 +22,7 @@ override MACHINE = --smp $(SMP) --mem $(MEM) --console $(CONSOLE) $(if $(APPEND)
 override LINUX_WANTED = $(filter-out 0,$(LINUX))
 override IMAGE_COMPONENT = $(addprefix image-,$(filter-out none,$(IMAGE)))
 
-.PHONY: help run images image-small image-full build test bench debug doctor fmt lint docs acceptance clean distclean setup
+.PHONY: help run images image-small image-full build test bench bench-micro debug doctor fmt lint docs acceptance clean distclean setup
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -56,6 +56,11 @@ bench: ## count instructions of operations, ours and Linux's: target/bench/*.jso
 	@$(SETUP) host rust crates qemu guest cross linux
 	@scripts/build.py
 	@scripts/bench.py $(BENCH)
+
+bench-micro: ## the cost of single operations, ours beside Linux's: target/bench/micro.json
+	@$(SETUP) host rust crates qemu guest cross linux
+	@scripts/build.py
+	@scripts/bench.py --brief micro
 
 debug: ## boot under gdb
 	@$(SETUP) host rust crates qemu guest debug $(IMAGE_COMPONENT)

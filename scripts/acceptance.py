@@ -39,6 +39,27 @@ class Line:
     limit_seconds: int = 900
 
 
+# Operations of rootfs/tests/micro.c: the bound in instructions, in total.
+MICRO = {
+    "getppid": (200, "getppid"),
+    "read-zero": (400, "read of 1 byte of /dev/zero"),
+    "pipe-write-read": (1200, "write to a pipe and read from it, one process"),
+    "pipe-ping-pong": (4000, "a byte through pipes to another process and back"),
+    "futex-ping-pong": (3000, "two threads in turn by futex, a round"),
+    "yield-round": (2000, "sched_yield of two processes, a round"),
+    "signal-self": (2000, "signal to self, handler and return"),
+    "page-fault": (1600, "first touch of an anonymous page"),
+    "open-close": (3000, "open and close of a file on tmpfs"),
+    "stat": (2000, "stat of a file on tmpfs"),
+    "pread-4k": (1800, "pread of 4 KiB that are cached"),
+    "thread-create-join": (12000, "a thread created and joined"),
+    "fork-exit-wait": (70000, "fork, exit and wait"),
+    "fork-exec-wait": (200000, "fork, exec of a static program and wait"),
+    "spawn-dynamic": (450000, "posix_spawn of a dynamic program and wait"),
+    "unix-epoll-echo": (8000, "64 bytes over a unix socket to a process in epoll_wait and back"),
+    "hackbench-pipe": (125e6, "hackbench with pipes and processes, 2 groups, 100 messages"),
+}
+
 LINES = [
     Line("run-again", "`make run` the second time reaches its prompt", "scripts/measure.py prompt", 15, "s"),
     Line("boot-matrix", "harts 1, 2, 4, 8 and memory 128 MiB, 1 GiB, 8 GiB run the busybox script and power off",
@@ -61,6 +82,8 @@ LINES = [
     Line("idle-4", "timer interrupts a second of an idle shell, sum of 4 harts", "scripts/measure.py idle 4", 19.9),
     Line("disk-read", "4 KiB random read of a virtio disk at queue depth 32, kernel instructions",
          "scripts/count.py --kernel-bench disk --print disk-read-qd32:supervisor", 4500, "instructions"),
+    *(Line(f"micro-{name}", f"{what}, in total", f"scripts/count.py micro {name} --print {name}:total", bound, "instructions")
+      for name, (bound, what) in MICRO.items()),
     Line("tests", "`make test` on a tree that is set up", "scripts/measure.py seconds make test", 1200, "s", 2400),
 ]
 

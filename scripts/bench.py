@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs the benchmarks on both kernels in one go and prints how they compare.
 
-    bench.py [NAME ...]
+    bench.py [--brief] [NAME ...]
 
 Guest programs of rootfs/tests that use marks (mark.h) run on Debian's Linux and on ours; benchmarks
 inside the kernel, which `kbench=list` lists as lines `kbench: NAME`, on ours alone, with the
@@ -52,16 +52,22 @@ def run_kernel(name):
 
 
 def compare(measured):
-    """Prints, for each operation that both kernels did, the ratio."""
-    totals = {(row["operation"], row["mode"], row["kernel"]): row["total"] for row in measured}
-    for operation, mode, kernel in sorted(totals):
-        if kernel == "zcore" and (operation, mode, "linux") in totals:
-            ours, theirs = totals[operation, mode, "zcore"], totals[operation, mode, "linux"]
-            print(f"{operation} ({mode}): {ours:.0f} instructions, Linux {theirs:.0f}, ratio {ours / theirs:.2f}")
+    """Prints, for each operation that both kernels did, what it costs on either, in instructions."""
+    rows = {(row["operation"], row["mode"], row["kernel"]): row for row in measured}
+    # In the order in which they were measured, not by name.
+    both = [key[:2] for key in rows if key[2] == "zcore" and (*key[:2], "linux") in rows]
+    if not both:
+        return
+    print(f"\n{'operation':<24} {'zcore':>12} {'of it user':>12} {'Linux':>12} {'of it user':>12} {'ratio':>6}")
+    for operation, mode in both:
+        ours, theirs = rows[operation, mode, "zcore"], rows[operation, mode, "linux"]
+        print(f"{operation:<24} {ours['total']:>12.0f} {ours['user']:>12.0f} {theirs['total']:>12.0f}"
+              f" {theirs['user']:>12.0f} {ours['total'] / theirs['total']:>6.2f}")
 
 
 def _main():
     parser = argparse.ArgumentParser(description="Run the benchmarks on both kernels.")
+    parser.add_argument("--brief", action="store_true", help="only the comparison of the two kernels")
     parser.add_argument("names", nargs="*")
     options = parser.parse_args()
     guests, inside = guest_benches(), kernel_benches()
@@ -76,7 +82,8 @@ def _main():
         measured = run_guest(name, True) + run_guest(name, False) if name in guests else run_kernel(name)
         count.store(name, measured)
         everything += measured
-    count.show(everything)
+    if not options.brief:
+        count.show(everything)
     compare(everything)
     return 0
 

@@ -31,6 +31,7 @@ FLAGS = ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-pthread",
 STATIC = ["-static"]
 DYNAMIC = ["-pie"]
 SOURCES = PROJECT / "rootfs" / "tests"
+CHECKS = PROJECT / "rootfs" / "images" / "checks"
 PROGRAMS = TARGET / "guest"
 HELPERS = PROGRAMS / "helpers"
 CROSS_LIBRARIES = pathlib.Path("/usr/riscv64-linux-gnu/lib")
@@ -135,7 +136,8 @@ def linux_boot():
 
 
 def image(name):
-    """A copy of the disk image with the guest tests, where there is a compiler for them, under /tests.
+    """A copy of the disk image with the checks of imagetest.py and, where there is a compiler for them, guest
+    tests under /tests.
 
     The copy is this tree's own and can be written to; it is made again when the image or a test changes.
     """
@@ -144,10 +146,13 @@ def image(name):
         raise Failure(f"the image {name} is not built: run make image-{name}")
     copy = TARGET / "images" / original.name
     tree = mkinitramfs.Tree()
+    tree.add("/tests/checks", mkinitramfs.Entry(stat.S_IFDIR | 0o755))
+    for check in CHECKS.glob("*.sh"):
+        tree.add_file(f"/tests/checks/{check.name}", 0o755, check)
     if shutil.which(COMPILER):
         compile_programs()
         mkinitramfs.read_recipe(tree, SOURCES)
-    changed = [path for path in SOURCES.rglob("*") if path.is_file()]
+    changed = [path for folder in (SOURCES, CHECKS) for path in folder.rglob("*") if path.is_file()]
     if is_stale(copy, original, *changed):
         copy.parent.mkdir(parents=True, exist_ok=True)
         unfinished = copy.with_suffix(f".{os.getpid()}")

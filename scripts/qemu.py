@@ -178,6 +178,16 @@ def run(machine, timeout_seconds, log=None, echo=False, replies=()):
     return Result(ending, status, console, time.monotonic() - started)
 
 
+def ending_of(messages):
+    """How the machine ended, by the control messages; None if they do not say."""
+    for line in messages.splitlines():
+        message = json.loads(line)
+        if message.get("event") == "SHUTDOWN":
+            reason = message["data"]["reason"]
+            return {"guest-shutdown": "shutdown", "guest-reset": "reset", "guest-panic": "failed"}.get(reason, reason)
+    return None
+
+
 class _Capture:
     """What comes out of a running QEMU: console bytes and control messages."""
 
@@ -206,12 +216,7 @@ class _Capture:
 
     def ending(self):
         """The reason in QEMU's SHUTDOWN event."""
-        for line in self.control.splitlines():
-            message = json.loads(line)
-            if message.get("event") == "SHUTDOWN":
-                reason = message["data"]["reason"]
-                return {"guest-shutdown": "shutdown", "guest-reset": "reset", "guest-panic": "failed"}.get(reason, reason)
-        return None
+        return ending_of(self.control)
 
     def text(self):
         """The console, with the carriage returns of terminals removed."""

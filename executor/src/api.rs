@@ -138,6 +138,10 @@ pub struct HartState {
     pub preemption_depth: u8,
     /// When its alarm goes off.
     pub alarm: Option<Instant>,
+    /// Time that it spent on tasks; the present poll is not counted yet.
+    pub busy: Duration,
+    /// How often it changed from one task to another.
+    pub switches: u64,
 }
 
 /// What a hart was doing a moment ago.
@@ -151,6 +155,8 @@ pub fn hart_state(hart: HartId) -> HartState {
         is_idle: executor.parking.idle().contains(hart),
         last_task: state.previous_task.load(Relaxed),
         preemption_depth: state.preemption_depth.load(Relaxed),
+        busy: Duration::from_nanos(state.busy_nanos()),
+        switches: state.switches(),
         alarm: (armed != NEVER).then(|| Instant::from_nanos(armed)),
     }
 }

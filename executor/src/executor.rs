@@ -466,6 +466,7 @@ impl Executor {
         let nanos = now.as_nanos().wrapping_sub(hart.clock.load(Relaxed));
         hart.clock.store(now.as_nanos(), Relaxed);
         record.add_run_time(nanos);
+        hart.add_busy_time(nanos);
         let policy = record.policy();
         if policy.is_fair() {
             record.age.store(record.age.load(Relaxed).wrapping_add(aging(nanos, policy)), Relaxed);

@@ -55,6 +55,10 @@ pub(crate) struct Hart {
     pub(crate) realtime_nanos: AtomicU64,
     pub(crate) realtime_period_start: AtomicU64,
 
+    /// Nanoseconds in polls, and how often the task changed. Written by the hart.
+    busy_nanos: AtomicU64,
+    switches: AtomicU64,
+
     /// Which poll of which task the watchdog saw last, and since when it has shown no progress.
     pub(crate) watched_poll: AtomicU64,
     pub(crate) watched_since: AtomicU64,
@@ -84,11 +88,35 @@ impl Hart {
             timer_deadline: AtomicU64::new(NEVER),
             realtime_nanos: AtomicU64::new(0),
             realtime_period_start: AtomicU64::new(0),
+            busy_nanos: AtomicU64::new(0),
+            switches: AtomicU64::new(0),
             watched_poll: AtomicU64::new(0),
             watched_since: AtomicU64::new(0),
             lists: SpinLock::new(Rank::RUN_QUEUE, Lists::new()),
             timers: SpinLock::new(Rank::TIMER_QUEUE, TimerQueue::new()),
         }
+    }
+
+    /// Counts time in polls.
+    #[inline]
+    pub(crate) fn add_busy_time(&self, nanos: u64) {
+        self.busy_nanos.store(self.busy_nanos.load(Relaxed).wrapping_add(nanos), Relaxed);
+    }
+
+    /// Nanoseconds in polls so far.
+    pub(crate) fn busy_nanos(&self) -> u64 {
+        self.busy_nanos.load(Relaxed)
+    }
+
+    /// Counts a change of task.
+    #[inline]
+    pub(crate) fn count_switch(&self) {
+        self.switches.store(self.switches.load(Relaxed).wrapping_add(1), Relaxed);
+    }
+
+    /// How often the task changed.
+    pub(crate) fn switches(&self) -> u64 {
+        self.switches.load(Relaxed)
     }
 
     /// Which hart this is.

@@ -99,6 +99,8 @@ impl Executor {
         }
         if hart.previous_task.load(Relaxed) == task.id() {
             task.count_repeated_poll();
+        } else {
+            hart.count_switch();
         }
         hart.previous_task.store(task.id(), Relaxed);
         // SAFETY: the caller's promise.

@@ -70,6 +70,17 @@ impl fmt::Debug for Instant {
     }
 }
 
+/// The machine's counter of time as it is: for those who add up many short times and convert the sum.
+#[inline]
+pub fn ticks() -> u64 {
+    backend::time::ticks()
+}
+
+/// So many ticks of the counter, in nanoseconds.
+pub fn nanos_of_ticks(ticks: u64) -> u64 {
+    backend::time::nanos_of_ticks(ticks)
+}
+
 /// How often the machine's counter of time ticks in a second, for programs that read it themselves.
 pub fn ticks_per_second() -> u64 {
     backend::time::ticks_per_second()

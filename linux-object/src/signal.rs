@@ -129,9 +129,15 @@ impl PendingSignals {
         let deliverable = self.set.difference(blocked);
         let signal = deliverable.intersection(SYNCHRONOUS).first().or(deliverable.first())?;
         let is_it = |info: &SignalInfo| info.si_signo == i32::from(signal.number());
-        let index = self.queue.iter().position(is_it);
-        let info = index.and_then(|index| self.queue.remove(index));
-        let info = info.unwrap_or(SignalInfo::kill(signal, 0, 0));
+        // Most often one signal is pending, and it is this one.
+        let index =
+            if self.queue.front().is_some_and(is_it) { Some(0) } else { self.queue.iter().position(is_it) };
+        let info = match index {
+            Some(0) => self.queue.pop_front(),
+            Some(index) => self.queue.remove(index),
+            None => None,
+        };
+        let info = info.unwrap_or_else(|| SignalInfo::kernel(signal));
         if !self.queue.iter().any(is_it) {
             self.set.remove(signal);
         }

@@ -5,10 +5,12 @@ use core::future::poll_fn;
 use core::pin::pin;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use core::task::Poll;
+use core::time::Duration;
 
 use bitflags::bitflags;
 use executor::TaskRef;
-use kernel_hal::{Instant, VirtAddr};
+use kernel_hal::time::nanos_of_ticks;
+use kernel_hal::{HartId, Instant, MAX_HARTS, VirtAddr};
 use kernel_object::address_space::AddressSpace;
 use ksync::{Once, Rank, SpinLock, WaitQueue};
 use linux_abi::process::WaitStatus;
@@ -69,7 +71,7 @@ pub struct Thread {
     /// Until when an interrupted call that is made again waits; [`NO_DEADLINE`] if there is none.
     restart_deadline: AtomicU64,
     /// Nanoseconds in user mode; written by the thread alone.
-    user_nanos: AtomicU64,
+    user_ticks: AtomicU64,
     pub(crate) minor_faults: AtomicU32,
     has_released_memory: AtomicBool,
     memory_released: WaitQueue,
@@ -109,7 +111,7 @@ impl Thread {
             rseq_signature: AtomicU32::new(0),
             timer_slack_nanos: AtomicU64::new(USUAL_SLACK_NANOS),
             restart_deadline: AtomicU64::new(NO_DEADLINE),
-            user_nanos: AtomicU64::new(0),
+            user_ticks: AtomicU64::new(0),
             minor_faults: AtomicU32::new(0),
             has_released_memory: AtomicBool::new(false),
             memory_released: WaitQueue::new("memory released"),
@@ -284,15 +286,15 @@ impl Thread {
         }
     }
 
-    /// Counts time in user mode. Only the thread itself does.
+    /// Counts time in user mode, in ticks of the machine's counter. Only the thread itself does.
     #[inline]
-    pub fn add_user_time(&self, nanos: u64) {
-        self.user_nanos.store(self.user_nanos.load(Ordering::Relaxed) + nanos, Ordering::Relaxed);
+    pub fn add_user_ticks(&self, ticks: u64) {
+        self.user_ticks.store(self.user_ticks.load(Ordering::Relaxed) + ticks, Ordering::Relaxed);
     }
 
     /// Nanoseconds in user mode.
     pub fn user_nanos(&self) -> u64 {
-        self.user_nanos.load(Ordering::Relaxed)
+        nanos_of_ticks(self.user_ticks.load(Ordering::Relaxed))
     }
 
     /// Forgets what belonged to the program that was replaced.
@@ -380,6 +382,20 @@ impl Thread {
         })
         .await
     }
+}
+
+static USER_TICKS: [AtomicU64; MAX_HARTS] = [const { AtomicU64::new(0) }; MAX_HARTS];
+
+/// Counts time that this hart spent in user mode. Only the hart itself does, with interrupts masked.
+#[inline]
+pub fn count_user_ticks(ticks: u64) {
+    let counter = &USER_TICKS[HartId::current().index()];
+    counter.store(counter.load(Ordering::Relaxed).wrapping_add(ticks), Ordering::Relaxed);
+}
+
+/// How long a hart has been in user mode.
+pub fn user_time(hart: HartId) -> Duration {
+    Duration::from_nanos(nanos_of_ticks(USER_TICKS[hart.index()].load(Ordering::Relaxed)))
 }
 
 /// The thread on whose behalf this code runs; `None` in the kernel's own tasks. Not for paths that have the thread at

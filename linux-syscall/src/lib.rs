@@ -11,10 +11,13 @@
 extern crate alloc;
 
 mod argument;
+mod attributes;
 mod clone;
 mod control;
 mod epoll;
+mod event;
 mod execute;
+mod extended_attributes;
 mod file;
 mod futex;
 mod hardware;
@@ -25,10 +28,12 @@ mod mount;
 mod names;
 mod poll;
 mod process;
+mod roots;
 mod rseq;
 mod schedule;
 mod signal;
 mod signal_frame;
+mod socket;
 mod system;
 mod time;
 mod usage;

@@ -7,7 +7,7 @@ use linux_abi::statfs::Statfs;
 use linux_object::credentials::Permission;
 use linux_object::namespace::{Actor, Named, Place, walk};
 use linux_object::obstacle::complete;
-use rcore_fs::{AttributeChanges, NewNode};
+use rcore_fs::NewNode;
 
 use crate::argument::{Fd, Mode, PathAddress, UserAddress};
 use crate::call::{Call, Outcome, slow};
@@ -130,10 +130,10 @@ pub fn ftruncate(call: &mut Call<'_>, fd: Fd, size: i64) -> Result<Outcome, Errn
     if file.flags() & O_ACCMODE == O_RDONLY {
         return Err(Errno::EINVAL);
     }
+    let credentials = call.thread.credentials();
     Ok(slow(async move {
-        let inode =
-            file.inode().filter(|inode| inode.file_type() == FileType::Regular).ok_or(Errno::EINVAL)?;
-        inode.set_attributes(&AttributeChanges::size(size)).await?;
+        let place = file.place().filter(|place| place.inode().file_type() == FileType::Regular);
+        place.ok_or(Errno::EINVAL)?.change_size(&credentials, size).await?;
         Ok(0)
     }))
 }
@@ -150,8 +150,11 @@ pub fn truncate(call: &mut Call<'_>, path: PathAddress, size: i64) -> Result<Out
             FileType::Directory => return Err(Errno::EISDIR),
             _ => return Err(Errno::EINVAL),
         }
+        if place.mount().is_read_only() {
+            return Err(Errno::EROFS);
+        }
         credentials.check(&place.inode().metadata().await?, Permission::WRITE)?;
-        place.inode().set_attributes(&AttributeChanges::size(size)).await?;
+        place.change_size(&credentials, size).await?;
         Ok(0)
     }))
 }

@@ -12,7 +12,7 @@ use linux_abi::signal::{
 use linux_abi::signal_info::{SI_TKILL, SignalInfo};
 use linux_abi::time::Timespec;
 use linux_object::credentials::{may_signal, may_signal_thread};
-use linux_object::obstacle::{Obstacle, complete};
+use linux_object::obstacle::{Obstacle, Slow, complete};
 use linux_object::process::{Process, find_process_of, find_thread};
 use linux_object::signal::{
     DefaultAction, NO_STACK, default_action, forget_ignored, has_deliverable, killed_by, pending_for,
@@ -109,8 +109,13 @@ async fn deliver(user: &mut UserThread, signal: Signal, info: SignalInfo) {
         None => {}
     }
     user.thread.set_restart_deadline(None);
-    // Boxed: it is too large for the future of every thread that waits.
-    if Box::pin(signal_frame::push(user, signal, info, &action)).await.is_err() {
+    let mut pushed = signal_frame::try_push(user, signal, &info, &action);
+    if let Err(obstacle @ Obstacle::Wait(_)) = pushed {
+        // Boxed: it is too large for the future of every thread that waits.
+        let push = Box::pin(signal_frame::push_after(user, obstacle, signal, &info, &action));
+        pushed = push.await.map_err(Obstacle::Error);
+    }
+    if pushed.is_err() {
         // The program has no stack to be told on.
         user.thread.process().request_exit(killed_by(Signal::SIGSEGV));
         return;
@@ -134,17 +139,40 @@ fn stop(process: &Process, signal: Signal) {
 
 pub fn rt_sigreturn(call: &mut Call<'_>) -> Outcome {
     let memory = call.memory();
-    let thread = call.owned_thread();
     let stack_pointer = call.context.registers[UserContext::SP];
-    Outcome::Wait(Box::pin(async move {
-        match signal_frame::pop(&thread, &memory, stack_pointer).await {
-            Ok(context) => Completion::Registers(Box::new(context)),
-            Err(_) => {
-                thread.process().request_exit(killed_by(Signal::SIGSEGV));
-                Completion::Interrupted
-            }
+    let popped = signal_frame::try_pop(call.thread, &memory, stack_pointer, call.context);
+    match popped {
+        Ok(()) => Outcome::KeepRegisters,
+        Err(Obstacle::Wait(page)) => {
+            let thread = call.owned_thread();
+            Outcome::Wait(Box::pin(async move { pop_after(&thread, &memory, stack_pointer, page).await }))
         }
-    }))
+        Err(_) => {
+            call.thread.process().request_exit(killed_by(Signal::SIGSEGV));
+            Outcome::KeepRegisters
+        }
+    }
+}
+
+/// The way back when the frame has to be brought from elsewhere first.
+async fn pop_after(
+    thread: &Arc<Thread>,
+    memory: &UserMemory,
+    stack_pointer: usize,
+    page: Slow<Result<(), Errno>>,
+) -> Completion {
+    let mut context = Box::new(UserContext::default());
+    let outcome = match page.await {
+        Ok(()) => complete(|| signal_frame::try_pop(thread, memory, stack_pointer, &mut context)).await,
+        Err(errno) => Err(errno),
+    };
+    match outcome {
+        Ok(()) => Completion::Registers(context),
+        Err(_) => {
+            thread.process().request_exit(killed_by(Signal::SIGSEGV));
+            Completion::Interrupted
+        }
+    }
 }
 
 pub fn sigaltstack(call: &mut Call<'_>, new: UserAddress, old: UserAddress) -> Result<Outcome, Errno> {

@@ -3,12 +3,13 @@
 use kernel_hal::{UserContext, VirtAddr};
 use linux_abi::Errno;
 use linux_abi::signal::{ActionFlags, SS_AUTODISARM, SS_DISABLE, SigAction, Signal, SignalStack};
-use linux_abi::signal_frame::{SignalContext, SignalFrame, UserContextFrame, UserRegisters};
+use linux_abi::signal_frame::{SignalContext, SignalFrame};
 use linux_abi::signal_info::SignalInfo;
-use linux_object::obstacle::complete;
+use linux_object::obstacle::Obstacle;
 use linux_object::signal::NO_STACK;
 use linux_object::thread::Thread;
 use linux_object::user_buffer::UserMemory;
+use zerocopy::{FromZeros, IntoBytes};
 
 use crate::user_loop::UserThread;
 
@@ -39,48 +40,45 @@ fn place(stack: &SignalStack, stack_pointer: usize, action: &SigAction) -> Resul
     Ok(frame)
 }
 
-fn save(context: &UserContext) -> SignalContext {
-    let mut saved = SignalContext::default();
+fn save(context: &UserContext, saved: &mut SignalContext) {
     saved.sc_regs.pc = context.program_counter as u64;
     for (slot, &register) in saved.sc_regs.x.iter_mut().zip(&context.registers[1..]) {
         *slot = register as u64;
     }
     saved.sc_fpregs.f = context.float.registers;
     saved.sc_fpregs.fcsr = context.float.control;
-    saved
 }
 
-fn restore(saved: &SignalContext) -> UserContext {
-    let UserRegisters { pc, x } = saved.sc_regs;
-    let mut context = UserContext::new(VirtAddr::new(pc as usize), VirtAddr::new(0));
-    for (register, &slot) in context.registers[1..].iter_mut().zip(&x) {
+fn restore(saved: &SignalContext, context: &mut UserContext) {
+    context.program_counter = saved.sc_regs.pc as usize;
+    for (register, &slot) in context.registers[1..].iter_mut().zip(&saved.sc_regs.x) {
         *register = slot as usize;
     }
     context.float.registers = saved.sc_fpregs.f;
     context.float.control = saved.sc_fpregs.fcsr;
     context.float_replaced();
-    context
 }
 
-/// Writes the frame and lets the thread go on in the handler.
-pub(crate) async fn push(
+/// Writes the frame and lets the thread go on in the handler. It is built on the kernel's stack, in place: it is the
+/// largest thing that a signal moves.
+pub(crate) fn try_push(
     user: &mut UserThread,
     signal: Signal,
-    info: SignalInfo,
+    info: &SignalInfo,
     action: &SigAction,
-) -> Result<(), Errno> {
+) -> Result<(), Obstacle> {
     user.context.save_float();
     let (stack, blocked) = user
         .thread
         .with_signals(|signals| (signals.alternate_stack, signals.saved_mask.unwrap_or(signals.blocked)));
     let address = place(&stack, user.context.registers[UserContext::SP], action)?;
     let memory = UserMemory::new(user.resources.address_space.clone());
-    let context = alloc::boxed::Box::new(save(&user.context));
-    complete(|| {
-        let frame = SignalFrame { info, uc: UserContextFrame::new(*context, blocked, stack) };
-        memory.write(VirtAddr::new(address), &frame)
-    })
-    .await?;
+    let mut frame = SignalFrame::new_zeroed();
+    frame.info = *info;
+    frame.uc.uc_stack = stack;
+    frame.uc.uc_sigmask = blocked;
+    save(&user.context, &mut frame.uc.uc_mcontext);
+    memory.write(VirtAddr::new(address), &frame)?;
     if stack.ss_flags & SS_AUTODISARM != 0 && address as u64 >= stack.ss_sp {
         user.thread.with_signals(|signals| signals.alternate_stack = NO_STACK);
     }
@@ -94,17 +92,39 @@ pub(crate) async fn push(
     Ok(())
 }
 
-/// Reads the frame back: the registers that the thread goes on with. Its mask and alternate stack are set.
-pub(crate) async fn pop(
+/// Goes on with [`try_push`] when what stood in its way is gone.
+pub(crate) async fn push_after(
+    user: &mut UserThread,
+    mut obstacle: Obstacle,
+    signal: Signal,
+    info: &SignalInfo,
+    action: &SigAction,
+) -> Result<(), Errno> {
+    loop {
+        match obstacle {
+            Obstacle::Error(errno) => return Err(errno),
+            Obstacle::Wait(future) => future.await?,
+            // Memory is waited for by a future, never on a queue.
+            Obstacle::NotReady(_) | Obstacle::NotReadyFor(..) => return Err(Errno::EFAULT),
+        }
+        match try_push(user, signal, info, action) {
+            Ok(()) => return Ok(()),
+            Err(next) => obstacle = next,
+        }
+    }
+}
+
+/// Reads the frame back into the registers that the thread goes on with. Its mask and alternate stack are set.
+pub(crate) fn try_pop(
     thread: &Thread,
     memory: &UserMemory,
     stack_pointer: usize,
-) -> Result<UserContext, Errno> {
-    let frame =
-        complete(|| memory.read::<SignalFrame>(VirtAddr::new(stack_pointer)).map(alloc::boxed::Box::new))
-            .await?;
+    context: &mut UserContext,
+) -> Result<(), Obstacle> {
+    let mut frame = SignalFrame::new_zeroed();
+    memory.read_bytes(VirtAddr::new(stack_pointer), frame.as_mut_bytes())?;
     if frame.uc.uc_mcontext.sc_fpregs.reserved != 0 {
-        return Err(Errno::EFAULT);
+        return Err(Errno::EFAULT.into());
     }
     thread.with_signals(|signals| {
         signals.set_blocked(frame.uc.uc_sigmask);
@@ -116,5 +136,6 @@ pub(crate) async fn pop(
     if linux_object::signal::has_deliverable(thread) {
         thread.add_work(linux_object::thread::Work::SIGNAL);
     }
-    Ok(restore(&frame.uc.uc_mcontext))
+    restore(&frame.uc.uc_mcontext, context);
+    Ok(())
 }

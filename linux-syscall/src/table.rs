@@ -8,8 +8,9 @@ use crate::argument::{Argument, Bits, Fd, FromRegister, Mode, OpenArgument, Path
 use crate::call::{Call, IntoOutcome, Outcome, is_error};
 use crate::strace::Meaning;
 use crate::{
-    clone, control, counters, epoll, execute, file, futex, hardware, identity, limits, memory, mount, names,
-    poll, process, rseq, schedule, signal, system, time, usage, wait,
+    attributes, clone, control, counters, epoll, event, execute, extended_attributes, file, futex, hardware,
+    identity, limits, memory, mount, names, poll, process, roots, rseq, schedule, signal, socket, system,
+    time, usage, wait,
 };
 use linux_abi::Errno;
 
@@ -101,7 +102,20 @@ macro_rules! syscall_table {
 }
 
 syscall_table! {
+    5 setxattr(path: PathAddress, name: UserAddress) => extended_attributes::setxattr, Partial, "no filesystem has extended attributes";
+    6 lsetxattr(path: PathAddress, name: UserAddress) => extended_attributes::lsetxattr, Partial, "no filesystem has extended attributes";
+    7 fsetxattr(fd: Fd, name: UserAddress) => extended_attributes::fsetxattr, Partial, "no filesystem has extended attributes";
+    8 getxattr(path: PathAddress, name: UserAddress) => extended_attributes::setxattr, Partial, "no filesystem has extended attributes";
+    9 lgetxattr(path: PathAddress, name: UserAddress) => extended_attributes::lsetxattr, Partial, "no filesystem has extended attributes";
+    10 fgetxattr(fd: Fd, name: UserAddress) => extended_attributes::fsetxattr, Partial, "no filesystem has extended attributes";
+    11 listxattr(path: PathAddress, list: UserAddress, size: usize) => extended_attributes::listxattr, Full, "";
+    12 llistxattr(path: PathAddress, list: UserAddress, size: usize) => extended_attributes::llistxattr, Full, "";
+    13 flistxattr(fd: Fd, list: UserAddress, size: usize) => extended_attributes::flistxattr, Full, "";
+    14 removexattr(path: PathAddress, name: UserAddress) => extended_attributes::setxattr, Partial, "no filesystem has extended attributes";
+    15 lremovexattr(path: PathAddress, name: UserAddress) => extended_attributes::lsetxattr, Partial, "no filesystem has extended attributes";
+    16 fremovexattr(fd: Fd, name: UserAddress) => extended_attributes::fsetxattr, Partial, "no filesystem has extended attributes";
     17 getcwd(buffer: UserAddress, size: usize) => file::getcwd, Full, "";
+    19 eventfd2(count: u32, flags: i32) => event::eventfd2, Full, "";
     20 epoll_create1(flags: i32) => epoll::epoll_create1, Full, "";
     21 epoll_ctl(epoll: Fd, operation: i32, fd: Fd, event: UserAddress) => epoll::epoll_ctl, Full, "";
     22 epoll_pwait(epoll: Fd, events: UserAddress, count: i32, timeout: i32, mask: UserAddress, set_size: usize) => epoll::epoll_pwait, Full, "";
@@ -119,25 +133,39 @@ syscall_table! {
     44 fstatfs(fd: Fd, result: UserAddress) => names::fstatfs, Full, "";
     45 truncate(path: PathAddress, size: i64) => names::truncate, Full, "";
     46 ftruncate(fd: Fd, size: i64) => names::ftruncate, Full, "";
+    47 fallocate(fd: Fd, mode: u32, offset: i64, len: i64) => file::fallocate, Full, "";
     48 faccessat(directory: Fd, path: PathAddress, mode: u32) => file::faccessat, Full, "";
     49 chdir(path: PathAddress) => file::chdir, Full, "";
     50 fchdir(fd: Fd) => file::fchdir, Full, "";
+    51 chroot(path: PathAddress) => roots::chroot, Full, "";
+    52 fchmod(fd: Fd, mode: Mode) => attributes::fchmod, Full, "";
+    53 fchmodat(directory: Fd, path: PathAddress, mode: Mode) => attributes::fchmodat, Full, "";
+    54 fchownat(directory: Fd, path: PathAddress, user: u32, group: u32, flags: u32) => attributes::fchownat, Full, "";
+    55 fchown(fd: Fd, user: u32, group: u32) => attributes::fchown, Full, "";
     56 openat(directory: Fd, path: PathAddress, flags: OpenArgument, mode: Mode) => file::openat, Partial, "O_PATH and O_TMPFILE are refused";
     57 close(fd: Fd) => file::close, Full, "";
     59 pipe2(result: UserAddress, flags: OpenArgument) => file::pipe2, Full, "";
     61 getdents64(fd: Fd, buffer: UserAddress, count: u32) => file::getdents64, Full, "";
-    62 lseek(fd: Fd, offset: i64, whence: i32) => file::lseek, Partial, "SEEK_DATA and SEEK_HOLE are refused";
+    62 lseek(fd: Fd, offset: i64, whence: i32) => file::lseek, Full, "";
     63 read(fd: Fd, buffer: UserAddress, count: usize) => file::read, Full, "";
     64 write(fd: Fd, buffer: UserAddress, count: usize) => file::write, Full, "";
     65 readv(fd: Fd, vectors: UserAddress, count: usize) => file::readv, Full, "";
     66 writev(fd: Fd, vectors: UserAddress, count: usize) => file::writev, Full, "";
     67 pread64(fd: Fd, buffer: UserAddress, count: usize, offset: i64) => file::pread64, Full, "";
     68 pwrite64(fd: Fd, buffer: UserAddress, count: usize, offset: i64) => file::pwrite64, Full, "";
-    73 ppoll(entries: UserAddress, count: usize, timeout: UserAddress, mask: UserAddress, set_size: usize) => poll::ppoll, Partial, "the time left is not written back";
+    69 preadv(fd: Fd, vectors: UserAddress, count: usize, offset: i64) => file::preadv, Full, "";
+    70 pwritev(fd: Fd, vectors: UserAddress, count: usize, offset: i64) => file::pwritev, Full, "";
+    72 pselect6(count: i32, reads: UserAddress, writes: UserAddress, exceptions: UserAddress, timeout: UserAddress, mask: UserAddress) => poll::pselect6, Full, "";
+    73 ppoll(entries: UserAddress, count: u32, timeout: UserAddress, mask: UserAddress, set_size: usize) => poll::ppoll, Full, "";
     78 readlinkat(directory: Fd, path: PathAddress, buffer: UserAddress, size: i32) => file::readlinkat, Full, "";
     79 newfstatat(directory: Fd, path: PathAddress, buffer: UserAddress, flags: u32) => file::newfstatat, Full, "";
     80 fstat(fd: Fd, buffer: UserAddress) => file::fstat, Full, "";
     81 sync() => mount::sync, Full, "";
+    84 sync_file_range(fd: Fd, offset: i64, len: i64, flags: u32) => file::sync_file_range, Full, "the whole file is stored";
+    85 timerfd_create(clock: i32, flags: i32) => event::timerfd_create, Full, "";
+    86 timerfd_settime(fd: Fd, flags: i32, new: UserAddress, old: UserAddress) => event::timerfd_settime, Full, "";
+    87 timerfd_gettime(fd: Fd, result: UserAddress) => event::timerfd_gettime, Full, "";
+    88 utimensat(directory: Fd, path: PathAddress, times: UserAddress, flags: u32) => attributes::utimensat, Full, "";
     90 capget(header: UserAddress, data: UserAddress) => identity::capget, Full, "";
     91 capset(header: UserAddress, data: UserAddress) => identity::capset, Full, "";
     92 personality(wanted: u32) => control::personality, Partial, "PER_LINUX; of the flags ADDR_NO_RANDOMIZE";
@@ -150,6 +178,7 @@ syscall_table! {
     99 set_robust_list(head: UserAddress, size: usize) => futex::set_robust_list, Full, "";
     100 get_robust_list(thread: i32, head: UserAddress, size: UserAddress) => futex::get_robust_list, Full, "";
     101 nanosleep(request: UserAddress, rest: UserAddress) => time::nanosleep, Full, "";
+    112 clock_settime(clock: i32, time: UserAddress) => time::clock_settime, Full, "";
     113 clock_gettime(clock: i32, result: UserAddress) => time::clock_gettime, Partial, "no alarm clocks, no clocks of devices";
     114 clock_getres(clock: i32, result: UserAddress) => time::clock_getres, Partial, "as clock_gettime";
     115 clock_nanosleep(clock: i32, flags: i32, request: UserAddress, rest: UserAddress) => time::clock_nanosleep, Partial, "not on CPU-time clocks";
@@ -212,12 +241,25 @@ syscall_table! {
     177 getegid() => identity::getegid, Full, "";
     178 gettid() => process::gettid, Full, "";
     179 sysinfo(result: UserAddress) => system::sysinfo, Partial, "load averages are zero";
+    198 socket(family: i32, kind: i32, protocol: i32) => socket::socket, Partial, "no family has single sockets; local ones come in pairs";
+    199 socketpair(family: i32, kind: i32, protocol: i32, result: UserAddress) => socket::socketpair, Full, "";
+    204 getsockname(fd: Fd, address: UserAddress, len: UserAddress) => socket::getsockname, Full, "";
+    205 getpeername(fd: Fd, address: UserAddress, len: UserAddress) => socket::getpeername, Full, "";
+    206 sendto(fd: Fd, bytes: UserAddress, len: usize, flags: u32, address: UserAddress, address_len: u32) => socket::sendto, Partial, "no addresses";
+    207 recvfrom(fd: Fd, bytes: UserAddress, len: usize, flags: u32, address: UserAddress, address_len: UserAddress) => socket::recvfrom, Full, "";
+    208 setsockopt(fd: Fd, level: i32, option: i32, value: UserAddress, len: i32) => socket::setsockopt, Partial, "SNDBUF, RCVBUF and PASSCRED";
+    209 getsockopt(fd: Fd, level: i32, option: i32, value: UserAddress, len: UserAddress) => socket::getsockopt, Partial, "no time limits, no linger";
+    210 shutdown(fd: Fd, how: i32) => socket::shutdown, Full, "";
+    211 sendmsg(fd: Fd, message: UserAddress, flags: u32) => socket::sendmsg, Partial, "no addresses";
+    212 recvmsg(fd: Fd, message: UserAddress, flags: u32) => socket::recvmsg, Full, "";
+    213 readahead(fd: Fd, offset: i64, count: usize) => file::readahead, Full, "";
     214 brk(end: UserAddress) => memory::brk, Full, "";
     215 munmap(address: UserAddress, len: usize) => memory::munmap, Full, "";
     216 mremap(address: UserAddress, old_len: usize, new_len: usize, flags: u32, new_address: UserAddress) => memory::mremap, Full, "";
     220 clone(flags: Bits, stack: UserAddress, parent_id: UserAddress, thread_pointer: usize, child_id: UserAddress) => clone::clone, Partial, "no namespaces, no pidfd";
     221 execve(path: PathAddress, arguments: UserAddress, environment: UserAddress) => execute::execve, Full, "";
     222 mmap(address: UserAddress, len: usize, protection: u32, flags: Bits, fd: Fd, offset: usize) => memory::mmap, Partial, "no huge pages: asking for them is ENOMEM";
+    223 fadvise64(fd: Fd, offset: i64, len: i64, advice: i32) => file::fadvise64, Full, "advice changes nothing";
     226 mprotect(address: UserAddress, len: usize, protection: u32) => memory::mprotect, Full, "";
     227 msync(address: UserAddress, len: usize, flags: u32) => memory::msync, Full, "";
     228 mlock(address: UserAddress, len: usize) => memory::mlock, Full, "";
@@ -231,6 +273,7 @@ syscall_table! {
     259 riscv_flush_icache(start: UserAddress, end: UserAddress, flags: usize) => hardware::riscv_flush_icache, Full, "";
     260 wait4(process: i32, status: UserAddress, options: u32, usage: UserAddress) => wait::wait4, Full, "";
     261 prlimit64(process: i32, resource: u32, new: UserAddress, old: UserAddress) => limits::prlimit64, Partial, "FSIZE, CPU, RSS, LOCKS, MSGQUEUE, RTTIME and CORE have no effect";
+    267 syncfs(fd: Fd) => file::syncfs, Full, "";
     268 setns(fd: Fd, kind: i32) => control::setns, Partial, "there are no namespaces";
     270 process_vm_readv(process: i32, own: UserAddress, own_count: usize, other: UserAddress, other_count: usize, flags: usize) => memory::process_vm_readv, Full, "";
     271 process_vm_writev(process: i32, own: UserAddress, own_count: usize, other: UserAddress, other_count: usize, flags: usize) => memory::process_vm_writev, Full, "";
@@ -242,11 +285,16 @@ syscall_table! {
     281 execveat(directory: Fd, path: PathAddress, arguments: UserAddress, environment: UserAddress, flags: u32) => execute::execveat, Full, "";
     283 membarrier(command: i32, flags: u32, hart: i32) => hardware::membarrier, Full, "";
     284 mlock2(address: UserAddress, len: usize, flags: u32) => memory::mlock2, Full, "";
+    285 copy_file_range(from: Fd, from_offset: UserAddress, to: Fd, to_offset: UserAddress, len: usize, flags: u32) => file::copy_file_range, Full, "";
+    286 preadv2(fd: Fd, vectors: UserAddress, count: usize, offset: i64, high: usize, flags: u32) => file::preadv2, Partial, "of the flags only RWF_HIPRI";
+    287 pwritev2(fd: Fd, vectors: UserAddress, count: usize, offset: i64, high: usize, flags: u32) => file::pwritev2, Partial, "of the flags only RWF_HIPRI";
     291 statx(directory: Fd, path: PathAddress, flags: u32, mask: u32, buffer: UserAddress) => file::statx, Full, "";
     293 rseq(area: UserAddress, len: u32, flags: i32, signature: u32) => rseq::rseq, Full, "";
     435 clone3(arguments: UserAddress, size: usize) => clone::clone3, Partial, "no namespaces, no control groups, no pidfd";
+    436 close_range(first: u32, last: u32, flags: u32) => file::close_range, Partial, "CLOSE_RANGE_UNSHARE is refused";
     439 faccessat2(directory: Fd, path: PathAddress, mode: u32, flags: u32) => file::faccessat2, Full, "";
     441 epoll_pwait2(epoll: Fd, events: UserAddress, count: i32, timeout: UserAddress, mask: UserAddress, set_size: usize) => epoll::epoll_pwait2, Full, "";
+    452 fchmodat2(directory: Fd, path: PathAddress, mode: Mode, flags: u32) => attributes::fchmodat2, Full, "";
 }
 
 /// The row of a number.

@@ -11,6 +11,7 @@ use linux_abi::time::{
     Timeval, Timezone,
 };
 use linux_object::clock;
+use linux_object::credentials::Capabilities;
 use linux_object::obstacle::complete;
 use linux_object::process::{Process, find_process, find_thread};
 use linux_object::thread::{Interrupted, Thread};
@@ -163,11 +164,18 @@ pub fn clock_nanosleep(
             Ok(request) => request.to_duration(),
             Err(errno) => Err(errno),
         };
-        let duration = match duration {
-            Ok(duration) if is_absolute => duration.saturating_sub(now_by_clock),
-            Ok(duration) => duration,
+        let asked = match duration {
+            Ok(asked) => asked,
             Err(errno) => return Completion::Error(errno),
         };
+        let duration = if is_absolute { asked.saturating_sub(now_by_clock) } else { asked };
+        if is_absolute && clock == CLOCK_REALTIME {
+            // It ends when the clock shows that time, also if the clock is set meanwhile.
+            return match thread.interruptible(clock::sleep_until(clock::Clock::Real, asked)).await {
+                Ok(()) => Completion::Value(0),
+                Err(Interrupted) => Completion::InterruptedForGood,
+            };
+        }
         let deadline = if is_absolute { Instant::now() + duration } else { thread.deadline_after(duration) };
         match thread.interruptible(executor::sleep_until(deadline)).await {
             Ok(_) => Completion::Value(0),
@@ -183,4 +191,22 @@ pub fn clock_nanosleep(
             }
         }
     })))
+}
+
+pub fn clock_settime(call: &mut Call<'_>, clock: i32, time: UserAddress) -> Result<Outcome, Errno> {
+    if clock != CLOCK_REALTIME {
+        // Linux has other clocks, but none that can be set.
+        return Err(Errno::EINVAL);
+    }
+    let (memory, credentials) = (call.memory(), call.thread.credentials());
+    Ok(attempt(call, move || {
+        let time = memory.read::<Timespec>(time.get())?.to_duration()?;
+        credentials.require(Capabilities::SYS_TIME)?;
+        // The time of day is not before the machine was started.
+        if time < Duration::from_nanos(Instant::now().as_nanos()) {
+            return Err(Errno::EINVAL.into());
+        }
+        clock::set_real_time(time)?;
+        Ok(0)
+    }))
 }

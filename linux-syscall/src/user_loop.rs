@@ -7,7 +7,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 
 use executor::TaskOptions;
-use kernel_hal::{HartId, Instant, PageFault, TrapCause, UserContext, VirtAddr, interrupt};
+use kernel_hal::{HartId, Instant, PageFault, TrapCause, UserContext, VirtAddr, interrupt, time};
 use kernel_object::address_space::{AddressSpace, FaultOutcome, FaultResult};
 use linux_abi::signal::Signal;
 use linux_abi::signal_info::{
@@ -18,7 +18,7 @@ use linux_object::obstacle::complete;
 use linux_object::process::{StartedThread, end_thread};
 use linux_object::program::Tenancy;
 use linux_object::signal::killed_by;
-use linux_object::thread::{Resources, Thread, Work};
+use linux_object::thread::{Resources, Thread, Work, count_user_ticks};
 use linux_object::user_buffer::UserMemory;
 
 use crate::call::{Call, Completion, Outcome, SlowCall, encode_error};
@@ -143,9 +143,11 @@ impl UserThread {
             Left::Reschedule
         } else {
             self.resources.address_space.activate();
-            let entered = Instant::now();
+            let entered = time::ticks();
             let trap = self.context.run();
-            self.thread.add_user_time(Instant::now().nanos_since(entered));
+            let ticks = time::ticks() - entered;
+            self.thread.add_user_ticks(ticks);
+            count_user_ticks(ticks);
             Left::Trap(trap)
         };
         interrupt::enable();

@@ -113,9 +113,10 @@ class RunQueues(gdb.Command):
                 yield name, address
         fair = queue + offset(kind, "fair")
         fair_kind = "executor::fair_queue::FairQueue"
-        front = field(fair, fair_kind, "front")
-        if front:
-            yield "fair", front
+        for place in ("front", "second"):
+            record = field(fair, fair_kind, place)
+            if record:
+                yield "fair", record
         for address in kernel.tree(kernel.word(fair + offset(fair_kind, "rest.root")), offset(RECORD, "tree_link")):
             yield "fair", address
         for address in self.fifo(queue + offset(kind, "idle")):

@@ -12,11 +12,12 @@ use linux_abi::Errno;
 use linux_abi::file::OpenFlags;
 use linux_abi::stat::DeviceNumber;
 use linux_object::file::{FileTable, NullDevice, OpenFile, ZeroDevice, open};
+use linux_object::machine::{Disk, Hart, Machine};
 use linux_object::namespace::{self, PathContext};
 use linux_object::process::execute::{ProgramRequest, execute};
 use linux_object::process::{first_process, set_thread_spawner, start_first_thread};
 use linux_object::thread::Resources;
-use linux_object::{clock, console, device_files as devices, hardware, kernel_messages, procfs, sysfs};
+use linux_object::{clock, console, device_files as devices, hardware, kernel_messages, load, procfs, sysfs};
 use rcore_fs::initramfs;
 use rcore_fs::tmpfs::{Tmpfs, TmpfsOptions};
 
@@ -43,6 +44,8 @@ pub fn start() {
         linux_syscall::strace::set_filter(command_line().value("strace"));
     }
     procfs::add_own_file("syscalls", |output| linux_syscall::counters::write(output));
+    describe_machine();
+    load::start();
     register_devices();
     register_file_systems();
     register_harts();
@@ -52,6 +55,29 @@ pub fn start() {
         }
     })
     .detach();
+}
+
+/// The major number of disks, and the minor numbers that each has for itself and its partitions, as on Linux.
+const DISKS: u32 = 254;
+const NUMBERS_PER_DISK: u32 = 16;
+
+fn describe_machine() {
+    let description = machine_description();
+    // The kernel numbers the harts in the order in which it starts them: the boot hart first.
+    let boot = description.boot_hart as usize;
+    let others = description.usable_harts().filter(|hart| hart.hardware_id != boot);
+    let harts = description.hart(boot).into_iter().chain(others);
+    let disks = crate::devices::disks().iter().enumerate().map(|(index, disk)| Disk {
+        name: disk.name.as_str().into(),
+        number: DeviceNumber::new(DISKS, index as u32 * NUMBERS_PER_DISK),
+        device: disk.device.clone(),
+    });
+    linux_object::machine::describe(Machine {
+        command_line: command_line().text().into(),
+        harts: harts.map(|hart| Hart { hardware_id: hart.hardware_id, isa: hart.isa.into() }).collect(),
+        disks: disks.collect(),
+        interrupts: |visit| crate::interrupts::LINES.lines().for_each(visit),
+    });
 }
 
 fn register_harts() {

@@ -16,6 +16,15 @@ pub(crate) fn ticks_per_second() -> u64 {
     1_000_000_000
 }
 
+/// The counter of the host's machine counts nanoseconds.
+pub(crate) fn ticks() -> u64 {
+    now().as_nanos()
+}
+
+pub(crate) fn nanos_of_ticks(ticks: u64) -> u64 {
+    ticks
+}
+
 pub(crate) fn now() -> Instant {
     if let Some(nanos) = VIRTUAL_NOW.get() {
         return Instant::from_nanos(nanos);

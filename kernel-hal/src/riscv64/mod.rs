@@ -12,6 +12,7 @@ pub(crate) mod user_memory;
 
 mod boot;
 mod kernel_space;
+mod memory_functions;
 mod plic;
 mod stacks;
 mod trap;

@@ -35,11 +35,21 @@ pub(super) fn open_counters_to_programs() {
 }
 
 #[inline]
-pub(crate) fn now() -> Instant {
+pub(crate) fn ticks() -> u64 {
     let ticks: u64;
     // SAFETY: reads a counter.
     unsafe { asm!("rdtime {}", out(reg) ticks, options(nomem, nostack, preserves_flags)) };
-    Instant::from_nanos(ticks * NANOS_PER_TICK.load(Ordering::Relaxed))
+    ticks
+}
+
+#[inline]
+pub(crate) fn nanos_of_ticks(ticks: u64) -> u64 {
+    ticks * NANOS_PER_TICK.load(Ordering::Relaxed)
+}
+
+#[inline]
+pub(crate) fn now() -> Instant {
+    Instant::from_nanos(nanos_of_ticks(ticks()))
 }
 
 #[inline]

@@ -4,7 +4,7 @@
 //! when it comes back. The order of the two sets' accesses decides a race between a flush and an arrival: a hart first
 //! says that it runs, then asks whether it is stale; a flush first calls everybody stale, then asks who runs.
 
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 use kernel_hal::tlb::{self, FlushRequest};
 use kernel_hal::{HartId, HartMask, PhysAddr, VirtAddr, interrupt, paging};
@@ -64,6 +64,9 @@ impl Translation {
     /// Makes every hart forget pages: at once where the address space runs, elsewhere before it runs again. To be
     /// called without a lock that another hart's fault could wait for, unless there is no other way.
     pub(super) fn flush(&self, start: VirtAddr, pages: usize) {
+        // The tables were changed before the context is read: a hart that arrives under a context which is not seen here
+        // reads the changed tables.
+        fence(Ordering::SeqCst);
         let context = self.context.load(Ordering::Acquire);
         if context == 0 {
             // It never ran anywhere.

@@ -18,6 +18,7 @@
 //! written out; a filesystem that is about to reuse their blocks calls [`PagedObject::wait_for_write_back`] first.
 
 mod account;
+mod holes;
 mod index;
 mod io;
 mod load;

@@ -11,6 +11,7 @@ mod null;
 mod page_ring;
 mod pipe;
 mod regular;
+mod space;
 mod table;
 
 pub mod open;
@@ -39,6 +40,7 @@ use crate::user_buffer::UserBuffer;
 pub use anonymous::{AnonymousNode, anonymous_number};
 pub use companion::Companion;
 pub use null::{NullDevice, ZeroDevice};
+pub use page_ring::{PageRing, Slot, SlotKind};
 pub use pipe::{PIPE_MAX_SIZE, Pipe, PipeEnd, PipeEnds, pipe};
 pub(crate) use regular::errno_of;
 pub use table::{FileTable, MOST_DESCRIPTORS};
@@ -208,11 +210,11 @@ impl OpenFile {
         self.status.load(Ordering::Relaxed) & OpenFlags::NONBLOCK.bits() != 0
     }
 
-    fn check_readable(&self) -> Result<(), Errno> {
+    pub(crate) fn check_readable(&self) -> Result<(), Errno> {
         if self.access == O_WRONLY { Err(Errno::EBADF) } else { Ok(()) }
     }
 
-    fn check_writable(&self) -> Result<(), Errno> {
+    pub(crate) fn check_writable(&self) -> Result<(), Errno> {
         if self.access == O_RDONLY { Err(Errno::EBADF) } else { Ok(()) }
     }
 

@@ -7,7 +7,7 @@ use ksync::{Rank, SpinLock};
 use linux_abi::Errno;
 use linux_abi::file::{O_ACCMODE, O_RDONLY, OpenFlags};
 use linux_abi::stat::{DeviceNumber, FileType};
-use rcore_fs::{AttributeChanges, Contents, Creation, INode, NewNode};
+use rcore_fs::{Contents, Creation, INode, NewNode};
 
 use super::directory::Directory;
 use super::generated::GeneratedOpening;
@@ -24,6 +24,11 @@ static CHARACTER_DEVICES: SpinLock<Vec<(u32, DeviceOpener)>> = SpinLock::new(Ran
 /// Says what stands behind character devices with this major number.
 pub fn register_character_devices(major: u32, opener: DeviceOpener) {
     CHARACTER_DEVICES.lock().push((major, opener));
+}
+
+/// The major numbers behind which something stands.
+pub fn character_device_majors() -> Vec<u32> {
+    CHARACTER_DEVICES.lock().iter().map(|&(major, _)| major).collect()
 }
 
 fn character_device(number: DeviceNumber) -> Result<Arc<dyn File>, Errno> {
@@ -120,10 +125,10 @@ async fn open_existing(
     let metadata = inode.metadata().await?;
     let mut wanted = Permission::empty();
     wanted.set(Permission::READ, flags.bits() & O_ACCMODE != linux_abi::file::O_WRONLY);
-    wanted.set(Permission::WRITE, writes);
+    wanted.set(Permission::WRITE, writes || flags.contains(OpenFlags::TRUNC));
     credentials.check(&metadata, wanted)?;
-    if flags.contains(OpenFlags::TRUNC) && writes && inode.file_type() == FileType::Regular {
-        inode.set_attributes(&AttributeChanges::size(0)).await?;
+    if flags.contains(OpenFlags::TRUNC) && inode.file_type() == FileType::Regular {
+        place.change_size(credentials, 0).await?;
     }
     let file = object(inode, flags).await?;
     Ok(OpenFile::new(file, Some(place), flags))

@@ -18,6 +18,8 @@ use crate::user_buffer::UserBuffer;
 pub enum SlotKind {
     /// Bytes of a stream.
     Stream,
+    /// A part of a packet that goes on in the next slot.
+    PacketPart,
     /// The end of a packet.
     PacketEnd,
 }
@@ -82,6 +84,16 @@ impl<T> PageRing<T> {
         self.slots.front()
     }
 
+    /// The same, to be changed.
+    pub fn front_mut(&mut self) -> Option<&mut Slot<T>> {
+        self.slots.front_mut()
+    }
+
+    /// A slot, counted from the one that is read next.
+    pub fn get(&self, index: usize) -> Option<&Slot<T>> {
+        self.slots.get(index)
+    }
+
     /// How many bytes the last slot can still take, if it is part of a stream.
     pub fn room_in_last(&self) -> usize {
         match self.slots.back() {
@@ -90,6 +102,11 @@ impl<T> PageRing<T> {
             }
             _ => 0,
         }
+    }
+
+    /// What is attached to the last slot.
+    pub fn last_attached(&self) -> Option<&T> {
+        self.slots.back().map(|slot| &slot.attached)
     }
 
     /// Appends at most `most` of the program's bytes to the last slot, which has room for them. What was copied before an
@@ -131,6 +148,13 @@ impl<T> PageRing<T> {
         self.slots.push_back(Slot { frame: Some(frame), start: 0, len: moved as u32, kind, attached });
         self.bytes += moved;
         outcome
+    }
+
+    /// An empty packet: it has no frame.
+    pub fn push_empty(&mut self, kind: SlotKind, attached: T) -> Result<(), Errno> {
+        self.slots.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+        self.slots.push_back(Slot { frame: None, start: 0, len: 0, kind, attached });
+        Ok(())
     }
 
     /// Takes back what was appended since the ring had so many slots and bytes.

@@ -3,6 +3,7 @@
 //! A [`Place`] is where a walk has come to: an inode, the mount it was reached through, and the places above it, so that
 //! `..` and `getcwd` need no search. Walks are iterative and bounded, whatever links say.
 
+mod attributes;
 mod change;
 mod file_systems;
 mod mount;
@@ -14,6 +15,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use ksync::{Rank, SpinLock};
 
+pub use attributes::TimesChange;
 pub use change::{Actor, Named};
 pub use file_systems::{FileSystemMaker, kinds, make, register};
 pub use mount::{Mount, attach, mounts};

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use ksync::{Rank, SpinLock};
-use rcore_fs::{FileSystem, INode};
+use rcore_fs::{FileSystem, FileSystemFlags, INode};
 
 use super::Place;
 
@@ -35,6 +35,11 @@ impl Mount {
     /// A number of its own, also the device number of its filesystem.
     pub fn id(&self) -> usize {
         self.id
+    }
+
+    /// Whether nothing can be changed in it.
+    pub fn is_read_only(&self) -> bool {
+        self.file_system.flags().contains(FileSystemFlags::READ_ONLY)
     }
 
     /// The filesystem.

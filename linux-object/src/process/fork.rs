@@ -1,7 +1,7 @@
 //! `clone`, of which `fork`, `vfork` and `pthread_create` are cases.
 
 use alloc::sync::Arc;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use kernel_hal::UserContext;
 use linux_abi::Errno;
@@ -101,6 +101,13 @@ fn share_or_copy(parent: &Resources, flags: CloneFlags) -> Result<Resources, Err
     })
 }
 
+static FORKS: AtomicU64 = AtomicU64::new(0);
+
+/// How many processes and threads were made since the boot.
+pub fn fork_count() -> u64 {
+    FORKS.load(Ordering::Relaxed)
+}
+
 /// Makes a thread or process like the caller and lets it run. `store_parent_id` runs before the child does, with its
 /// number.
 pub fn clone(
@@ -125,6 +132,7 @@ pub fn clone(
             None => table.allocate()?,
         }
     };
+    FORKS.fetch_add(1, Ordering::Relaxed);
     store_parent_id(id);
 
     let shares_memory = request.flags.contains(CloneFlags::VM);

@@ -68,6 +68,11 @@ impl IdentityTable {
         self.processes.get(&id)
     }
 
+    /// The number that was given last.
+    pub(super) fn last(&self) -> i32 {
+        self.next - 1
+    }
+
     /// The process with the lowest number that is not below `from`.
     pub(super) fn process_from(&self, from: i32) -> Option<&Arc<Process>> {
         self.processes.range(from..).next().map(|(_, process)| process)

@@ -33,7 +33,7 @@ use identity::IdentityTable;
 use stop::StopState;
 
 pub use exit::end_thread;
-pub use fork::{CloneRequest, clone};
+pub use fork::{CloneRequest, clone, fork_count};
 pub use group::{GroupError, set_group, start_session};
 pub use start::{StartedThread, first_process, set_thread_spawner, start_first_thread};
 pub use usage::Usage;
@@ -386,6 +386,12 @@ pub fn find_process_of(id: i32) -> Option<Arc<Process>> {
 /// The thread with this number.
 pub fn find_thread(id: i32) -> Option<Arc<Thread>> {
     TABLE.lock().thread(id)
+}
+
+/// The number that was given last, and how many processes there are, zombies included.
+pub fn population() -> (i32, usize) {
+    let table = TABLE.lock();
+    (table.last(), table.processes().count())
 }
 
 /// The process with the lowest number that is not below `from`, zombies included.

@@ -50,7 +50,7 @@ pub fn file_system() -> Result<Arc<dyn FileSystem>, Errno> {
         attributes_of(last_inode, permissions)
     };
     let root = DirectoryNode::dynamic(attributes_of(ROOT_INODE, DIRECTORY), Processes);
-    for (name, permissions, writer) in system::FILES {
+    for &(name, permissions, writer) in system::FILES {
         root.add(name, FileNode::new(attributes(permissions), text::Text(writer)))?;
     }
     root.add(

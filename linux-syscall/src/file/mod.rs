@@ -2,6 +2,7 @@
 
 mod directory;
 mod open;
+mod ranges;
 mod status;
 mod transfer;
 
@@ -9,6 +10,7 @@ use alloc::sync::Arc;
 
 use linux_abi::Errno;
 use linux_abi::file::{AT_FDCWD, AtFlags};
+use linux_object::credentials::Credentials;
 use linux_object::file::OpenFile;
 use linux_object::namespace::{PathContext, Place, walk};
 use linux_object::obstacle::complete;
@@ -20,6 +22,7 @@ use crate::call::Call;
 
 pub use directory::*;
 pub use open::*;
+pub use ranges::*;
 pub use status::*;
 pub use transfer::*;
 
@@ -45,11 +48,21 @@ pub(crate) async fn place_at(
     flags: AtFlags,
 ) -> Result<Arc<Place>, Errno> {
     let path = complete(|| memory.read_path(UserAddress(target.path.0).get())).await?;
+    place_for(paths, &thread.credentials(), target.start, &path, flags).await
+}
+
+/// As [`place_at`], for a path that was read already.
+async fn place_for(
+    paths: &PathContext,
+    credentials: &Credentials,
+    start: Option<Arc<Place>>,
+    path: &[u8],
+    flags: AtFlags,
+) -> Result<Arc<Place>, Errno> {
     if path.is_empty() && flags.contains(AtFlags::EMPTY_PATH) {
-        return Ok(target.start.unwrap_or_else(|| paths.working_directory()));
+        return Ok(start.unwrap_or_else(|| paths.working_directory()));
     }
-    let follow = !flags.contains(AtFlags::SYMLINK_NOFOLLOW);
-    walk(paths, &thread.credentials(), target.start, &path, follow).await
+    walk(paths, credentials, start, path, !flags.contains(AtFlags::SYMLINK_NOFOLLOW)).await
 }
 
 /// A path argument, and the directory argument before it.

@@ -4,7 +4,7 @@ use alloc::sync::Arc;
 
 use linux_abi::Errno;
 use linux_abi::file::AtFlags;
-use linux_abi::stat::{Stat, Statx, StatxMask, StatxTimestamp};
+use linux_abi::stat::{FileType, Stat, Statx, StatxMask, StatxTimestamp};
 use linux_abi::time::Timespec;
 use linux_object::credentials::Permission;
 use linux_object::file::OpenFile;
@@ -12,7 +12,7 @@ use linux_object::namespace::Place;
 use linux_object::obstacle::complete;
 use rcore_fs::Metadata;
 
-use super::{Target, descriptor, place_at, start_of};
+use super::{Target, descriptor, place_at, place_for, start_of};
 use crate::argument::{Fd, PathAddress, UserAddress};
 use crate::call::{Call, Outcome, slow};
 
@@ -133,6 +133,11 @@ pub fn faccessat(call: &mut Call<'_>, directory: Fd, path: PathAddress, mode: u3
     faccessat2(call, directory, path, mode, 0)
 }
 
+/// Whether writing to it writes to its filesystem, not to a device or a pipe.
+fn is_stored(place: &Place) -> bool {
+    matches!(place.inode().file_type(), FileType::Regular | FileType::Directory | FileType::SymbolicLink)
+}
+
 const AT_EACCESS: u32 = 0x200;
 
 pub fn faccessat2(
@@ -151,11 +156,12 @@ pub fn faccessat2(
     let target = Target { start: start_of(call, directory)?, path };
     let (memory, resources, thread) = (call.memory(), call.resources.clone(), call.owned_thread());
     Ok(slow(async move {
-        let place = place_at(&memory, &resources.paths, &thread, target, flags).await?;
-        let mut credentials = (*thread.credentials()).clone();
-        if !effective {
-            credentials.file_user = credentials.real_user;
-            credentials.file_group = credentials.real_group;
+        let own = thread.credentials();
+        let credentials = if effective { own } else { Arc::new(own.as_real()) };
+        let path = complete(|| memory.read_path(UserAddress(target.path.0).get())).await?;
+        let place = place_for(&resources.paths, &credentials, target.start, &path, flags).await?;
+        if wanted.contains(Permission::WRITE) && place.mount().is_read_only() && is_stored(&place) {
+            return Err(Errno::EROFS);
         }
         credentials.check(&place.inode().metadata().await?, wanted)?;
         Ok(0)

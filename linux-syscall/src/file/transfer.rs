@@ -5,7 +5,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use linux_abi::Errno;
-use linux_abi::file::{Iovec, SEEK_CUR, SEEK_END, SEEK_SET};
+use linux_abi::file::{Iovec, ReadWriteFlags, SEEK_CUR, SEEK_DATA, SEEK_END, SEEK_HOLE, SEEK_SET};
 use linux_abi::signal::Signal;
 use linux_abi::signal_info::SignalInfo;
 use linux_object::file::{OpenFile, Position, Seek};
@@ -129,7 +129,7 @@ fn vector_transfer(
 }
 
 /// Who writes to a pipe that nobody reads is told twice.
-fn note_broken_pipe(thread: &Arc<Thread>, outcome: Attempt) -> Attempt {
+pub(crate) fn note_broken_pipe(thread: &Arc<Thread>, outcome: Attempt) -> Attempt {
     if let Err(Obstacle::Error(Errno::EPIPE)) = outcome {
         let own = thread.process();
         let info = SignalInfo::kill(Signal::SIGPIPE, own.id(), thread.credentials().real_user);
@@ -191,11 +191,69 @@ pub fn writev(call: &mut Call<'_>, fd: Fd, vectors: UserAddress, count: usize) -
     vector_transfer(call, fd, vectors, count, Ok(Position::Current), Direction::Write)
 }
 
+pub fn preadv(
+    call: &mut Call<'_>,
+    fd: Fd,
+    vectors: UserAddress,
+    count: usize,
+    offset: i64,
+) -> Result<Outcome, Errno> {
+    vector_transfer(call, fd, vectors, count, at(offset), Direction::Read)
+}
+
+pub fn pwritev(
+    call: &mut Call<'_>,
+    fd: Fd,
+    vectors: UserAddress,
+    count: usize,
+    offset: i64,
+) -> Result<Outcome, Errno> {
+    vector_transfer(call, fd, vectors, count, at(offset), Direction::Write)
+}
+
+/// The position of the calls with flags: -1 is the current one. The flags that only ask for speed are honoured by doing
+/// nothing; what the others promise is not given, and so they are refused.
+fn position_with_flags(offset: i64, flags: u32) -> Result<Position, Errno> {
+    let flags = ReadWriteFlags::from_bits(flags).ok_or(Errno::EOPNOTSUPP)?;
+    if !ReadWriteFlags::HIPRI.contains(flags) {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    if offset == -1 { Ok(Position::Current) } else { at(offset) }
+}
+
+pub fn preadv2(
+    call: &mut Call<'_>,
+    fd: Fd,
+    vectors: UserAddress,
+    count: usize,
+    offset: i64,
+    _high: usize,
+    flags: u32,
+) -> Result<Outcome, Errno> {
+    vector_transfer(call, fd, vectors, count, position_with_flags(offset, flags), Direction::Read)
+}
+
+pub fn pwritev2(
+    call: &mut Call<'_>,
+    fd: Fd,
+    vectors: UserAddress,
+    count: usize,
+    offset: i64,
+    _high: usize,
+    flags: u32,
+) -> Result<Outcome, Errno> {
+    vector_transfer(call, fd, vectors, count, position_with_flags(offset, flags), Direction::Write)
+}
+
 pub fn lseek(call: &mut Call<'_>, fd: Fd, offset: i64, whence: i32) -> Result<usize, Errno> {
     let seek = match whence {
         SEEK_SET => Seek::Start(offset),
         SEEK_CUR => Seek::Current(offset),
         SEEK_END => Seek::End(offset),
+        SEEK_DATA | SEEK_HOLE => {
+            let found = descriptor(call, fd)?.seek_extent(offset, whence == SEEK_DATA)?;
+            return Ok(found as usize);
+        }
         _ => return Err(Errno::EINVAL),
     };
     descriptor(call, fd)?.seek(seek).map(|position| position as usize)

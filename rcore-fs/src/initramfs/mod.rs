@@ -6,6 +6,7 @@
 //!
 //! * Nothing is held twice: a compressed archive is inflated through a window of 32 KiB, and data goes from there into
 //!   the pages of the file.
+//! * A large image takes seconds to unpack; others run in between.
 //! * Whatever is wrong with an image, and wherever memory runs out, is an [`ArchiveError`] that says what, where and
 //!   at which file. What was unpacked before stays.
 //! * Bytes after the last archive that are no archive are counted and left alone; boot loaders round sizes up.

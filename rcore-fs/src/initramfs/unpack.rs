@@ -3,6 +3,8 @@
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::pin::Pin;
+use core::task::{Context, Poll};
 
 use linux_abi::Errno;
 use linux_abi::limits::{PATH_MAX, SYMLINKS_MAX};
@@ -38,6 +40,7 @@ pub async fn unpack(image: &[u8], root: &Arc<dyn INode>) -> Result<Summary, Arch
         linked_in_archive: 0,
         directories: Vec::new(),
         summary: Summary::default(),
+        since_pause: 0,
     };
     while let Some(entry) = unpacker.reader.next_entry()? {
         unpacker.unpack_entry(&entry).await.map_err(|failure| match failure {
@@ -45,6 +48,7 @@ pub async fn unpack(image: &[u8], root: &Arc<dyn INode>) -> Result<Summary, Arch
             Failure::Here(problem) => unpacker.reader.error(problem),
         })?;
         unpacker.summary.entries += 1;
+        unpacker.pause_after(ENTRY_COST).await;
     }
     // Last of all, because every file that was put into a directory changed its time; and the innermost first.
     while let Some((directory, time)) = unpacker.directories.pop() {
@@ -89,6 +93,8 @@ struct Unpacker<'a> {
     /// Directories whose times are yet to be set.
     directories: Vec<(Arc<dyn INode>, Timespec)>,
     summary: Summary,
+    /// Bytes of work since others last ran.
+    since_pause: usize,
 }
 
 fn content_time(time: Timespec) -> AttributeChanges {
@@ -96,7 +102,39 @@ fn content_time(time: Timespec) -> AttributeChanges {
     AttributeChanges { accessed: time, modified: time, ..AttributeChanges::default() }
 }
 
+/// A large image takes seconds: after so many bytes others get the hart.
+const BYTES_AT_ONCE: usize = 1 << 20;
+/// An entry without data counts as so many bytes.
+const ENTRY_COST: usize = 4096;
+
+/// Lets others run once.
+#[derive(Default)]
+struct Pause {
+    is_over: bool,
+}
+
+impl Future for Pause {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if core::mem::replace(&mut self.is_over, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
 impl Unpacker<'_> {
+    /// Notes work that was done, and lets others run if it is enough.
+    async fn pause_after(&mut self, bytes: usize) {
+        self.since_pause += bytes;
+        if self.since_pause >= BYTES_AT_ONCE {
+            self.since_pause = 0;
+            Pause::default().await;
+        }
+    }
+
     async fn unpack_entry(&mut self, entry: &Entry) -> Result<(), Failure> {
         let file_type = FileType::from_mode(entry.mode).ok_or(Problem::BadMode(entry.mode))?;
         let (parent_path, name) = split(self.reader.name())?;
@@ -175,13 +213,14 @@ impl Unpacker<'_> {
         let mut offset = 0;
         loop {
             let chunk = self.reader.data()?;
-            let count = chunk.len();
+            let count = chunk.len().min(BYTES_AT_ONCE);
             if count == 0 {
                 break;
             }
-            file_data::write_all(&*file, offset, chunk).await?;
+            file_data::write_all(&*file, offset, &chunk[..count]).await?;
             self.reader.consume(count);
             offset += count as u64;
+            self.pause_after(count).await;
         }
         self.summary.data_bytes += offset;
         self.set_time(&file, entry).await

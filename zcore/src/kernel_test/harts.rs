@@ -26,7 +26,7 @@ async fn stealing() {
     let seen = Arc::new(AtomicU32::new(0));
     let began = Instant::now();
     while HartMask::from_bits(seen.load(Ordering::Relaxed)) != HartId::online() {
-        assert!(Instant::now().since(began) < Duration::from_secs(20), "a hart does not steal");
+        assert!(Instant::now().since(began) < Duration::from_secs(50), "a hart does not steal");
         let tasks: Vec<_> = (0..32)
             .map(|_| {
                 let seen = seen.clone();
@@ -58,7 +58,7 @@ async fn stealing_from_spinner() {
             })
             .detach();
         }
-        spin_until(Duration::from_secs(10), || count.load(Ordering::Relaxed) == TASKS)
+        spin_until(Duration::from_secs(50), || count.load(Ordering::Relaxed) == TASKS)
     });
     assert_eq!(spinner.join().await, Some(true), "only {} tasks ran", ended.load(Ordering::Relaxed));
 }

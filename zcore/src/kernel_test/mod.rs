@@ -21,6 +21,7 @@ mod disk_bench;
 mod disk_faults;
 mod harts;
 mod idle;
+mod memory_functions;
 mod preemption;
 mod realtime;
 mod scheduling_bench;
@@ -44,7 +45,7 @@ use support::say;
 
 /// How long a test may take. Benchmarks have no limit: when time is counted in instructions it jumps to the next timer
 /// while the machine waits for a disk, and there must be none.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(100);
 const HART_START_LIMIT: Duration = Duration::from_secs(10);
 
 type Body = fn() -> Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -102,6 +103,7 @@ const TESTS: &[&[Entry]] = &[
     preemption::TESTS,
     idle::TESTS,
     copies::TESTS,
+    memory_functions::TESTS,
     shootdown::TESTS,
     stress::TESTS,
     traps::TESTS,

@@ -22,7 +22,8 @@ pub const TESTS: &[Entry] = &[
     Entry::new("preemption-address-space", || Box::pin(address_space())),
 ];
 
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Longer than any host stops the machine for: that it is over is always a failure.
+const PATIENCE: Duration = Duration::from_secs(50);
 
 fn spawn_on_first<T: Send + 'static>(
     class: Class,
@@ -46,14 +47,24 @@ fn raised_after(delay: Duration, class: Class) -> (Arc<AtomicBool>, TaskHandle<(
 /// A real-time task interrupts a spinning one; fair tasks, even boosted ones, do not.
 async fn preemption() {
     let spinner = spawn_on_first(Class::NORMAL, async {
-        let (urgent, _task) = raised_after(Duration::from_millis(3), Class::Fifo(1));
-        let (fair, _task) = raised_after(Duration::from_millis(1), Class::Fair { nice: -20 });
-        let (boosted, task) = raised_after(Duration::from_millis(1), Class::NORMAL);
-        task.task().set_boost_when_woken_by_interrupt(true);
-        // They start, and sleep.
-        sleep(Duration::from_micros(300)).await;
         let this = current_task().expect("in a task");
-        let polls = this.record().accounting().polls;
+        let (urgent, fair, boosted, polls) = loop {
+            let (urgent, urgent_task) = raised_after(Duration::from_millis(3), Class::Fifo(1));
+            let (fair, fair_task) = raised_after(Duration::from_millis(1), Class::Fair { nice: -20 });
+            let (boosted, boosted_task) = raised_after(Duration::from_millis(1), Class::NORMAL);
+            boosted_task.task().set_boost_when_woken_by_interrupt(true);
+            // They start, and sleep.
+            sleep(Duration::from_micros(300)).await;
+            let polls = this.record().accounting().polls;
+            let all_sleep = [&urgent, &fair, &boosted].iter().all(|flag| !flag.load(Ordering::Acquire));
+            if all_sleep {
+                break (urgent, fair, boosted, polls);
+            }
+            // The host stopped the machine meanwhile: their time came while this task waited.
+            for task in [urgent_task, fair_task, boosted_task] {
+                task.join().await;
+            }
+        };
         let preempted = spin_until(PATIENCE, || urgent.load(Ordering::Acquire));
         assert!(preempted, "the real-time task waits for a task that spins");
         assert_eq!(this.record().accounting().polls, polls);
@@ -82,35 +93,53 @@ async fn from_another_hart() {
 }
 
 /// Two preempted tasks may wait; a third level has to wait for the second to end, and then goes before the first.
+///
+/// Each level starts the next one itself, so that no stop of the machine changes their order.
 async fn nested() {
+    const FIRST: Class = Class::Fifo(10);
+    const SECOND: Class = Class::Fifo(20);
+    const THIRD: Class = Class::Fifo(30);
     let log = Arc::new(Log::<16>::new());
-    let third_ended = Arc::new(AtomicBool::new(false));
     let first_ended = Arc::new(AtomicBool::new(false));
-    let level =
-        |number: u32, start: u64, mut until: Box<dyn FnMut() -> bool + Send>, ended: &Arc<AtomicBool>| {
-            let (log, ended) = (log.clone(), ended.clone());
-            spawn_on_first(Class::Fifo(10 * number as u8), async move {
-                sleep(Duration::from_millis(start)).await;
-                log.push(number);
-                spin_until(PATIENCE, &mut until);
-                log.push(10 + number);
-                ended.store(true, Ordering::Release);
-            })
-        };
-    let seen = third_ended.clone();
-    let second_end = Instant::now() + Duration::from_millis(100);
-    let first = level(1, 10, Box::new(move || seen.load(Ordering::Acquire)), &first_ended);
-    let second = level(2, 20, Box::new(move || Instant::now() >= second_end), &Arc::default());
-    let third = level(3, 40, Box::new(|| true), &third_ended);
-    let spinner =
-        spawn_on_first(
-            Class::NORMAL,
-            async move { spin_until(PATIENCE, || first_ended.load(Ordering::Acquire)) },
-        );
+    let third_ended = Arc::new(AtomicBool::new(false));
+
+    let third = {
+        let (log, ended) = (log.clone(), third_ended.clone());
+        async move {
+            log.push(3);
+            log.push(13);
+            ended.store(true, Ordering::Release);
+        }
+    };
+    let second = {
+        let (log, third_ended) = (log.clone(), third_ended.clone());
+        async move {
+            // The alarm interrupts the first level.
+            sleep(Duration::from_millis(5)).await;
+            log.push(2);
+            spawn_on_first(THIRD, third).detach();
+            let ran = spin_until(Duration::from_millis(20), || third_ended.load(Ordering::Acquire));
+            assert!(!ran, "a third task was preempted");
+            log.push(12);
+        }
+    };
+    let first = {
+        let (log, third_ended, first_ended) = (log.clone(), third_ended, first_ended.clone());
+        async move {
+            // The alarm interrupts the spinner.
+            sleep(Duration::from_millis(5)).await;
+            log.push(1);
+            spawn_on_first(SECOND, second).detach();
+            assert!(spin_until(PATIENCE, || third_ended.load(Ordering::Acquire)), "the third did not run");
+            log.push(11);
+            first_ended.store(true, Ordering::Release);
+        }
+    };
+    let spinner = spawn_on_first(Class::NORMAL, async move {
+        spawn_on_first(FIRST, first).detach();
+        spin_until(PATIENCE, || first_ended.load(Ordering::Acquire))
+    });
     assert_eq!(spinner.join().await, Some(true), "{:?}", log.entries());
-    for task in [first, second, third] {
-        task.join().await;
-    }
     assert_eq!(log.entries(), [1, 2, 12, 3, 13, 11]);
 }
 
@@ -144,17 +173,52 @@ async fn hold_off<G>(hold: impl Fn() -> G) -> Duration {
     }
 }
 
+const SOON: Duration = Duration::from_millis(50);
+const MOST_ATTEMPTS: usize = 20;
+
 /// Nothing is preempted while it is pinned to its hart; it is as soon as it is not any more.
 async fn held_off() {
     static VALUES: PerHart<AtomicU32> = PerHart::new([const { AtomicU32::new(0) }; MAX_HARTS]);
     let spinner = spawn_on_first(Class::NORMAL, async {
         hold_off(|| VALUES.masked()).await;
-        let delay = hold_off(|| VALUES.pinned()).await.as_micros();
-        say!("preempted {delay} us after the preempt count was lowered");
-        // It takes microseconds; the rest is for a busy host.
-        assert!(delay < 200_000, "preempted only after {delay} us");
+        // It takes microseconds unless the host stops the machine, so the shortest of a few counts.
+        let mut delay = Duration::MAX;
+        for _ in 0..MOST_ATTEMPTS {
+            delay = delay.min(hold_off(|| VALUES.pinned()).await);
+            if delay < SOON {
+                break;
+            }
+        }
+        say!("preempted {} us after the preempt count was lowered", delay.as_micros());
+        assert!(delay < SOON, "preempted only after {delay:?}, in {MOST_ATTEMPTS} attempts");
     });
     assert!(spinner.join().await.is_some());
+}
+
+/// Preemptions of a task under test.
+#[derive(Default)]
+struct Ticks {
+    count: AtomicU32,
+    is_over: AtomicBool,
+}
+
+impl Ticks {
+    /// Waits for the next one. `false` if there is to be none.
+    async fn next(&self) -> bool {
+        sleep(Duration::from_micros(100)).await;
+        self.count.fetch_add(1, Ordering::Relaxed);
+        !self.is_over.load(Ordering::Relaxed)
+    }
+
+    fn are_enough(&self) -> bool {
+        self.count.load(Ordering::Relaxed) > 10
+    }
+
+    async fn stop(&self, ticker: TaskHandle<()>) {
+        self.is_over.store(true, Ordering::Relaxed);
+        assert!(ticker.join().await.is_some());
+        say!("preempted {} times", self.count.load(Ordering::Relaxed));
+    }
 }
 
 /// A computation with many live values, once by itself and once preempted all the time by another one.
@@ -172,24 +236,22 @@ async fn registers() {
         values
     }
     let expected = spawn_on_first(Class::NORMAL, async { compute(1, STEPS, || {}) }).join().await;
-    let stop = Arc::new(AtomicBool::new(false));
-    let stopped = stop.clone();
-    let ticker = spawn_on_first(Class::Fifo(5), async move {
-        let expected = compute(2, 100, || {});
-        let mut ticks = 0;
-        while !stopped.load(Ordering::Relaxed) {
-            sleep(Duration::from_micros(100)).await;
-            assert_eq!(compute(2, 100, || {}), expected);
-            ticks += 1;
+    let ticks = Arc::new(Ticks::default());
+    let ticker = spawn_on_first(Class::Fifo(5), {
+        let ticks = ticks.clone();
+        async move {
+            let expected = compute(2, 100, || {});
+            while ticks.next().await {
+                assert_eq!(compute(2, 100, || {}), expected);
+            }
         }
-        ticks
     });
-    let computed = spawn_on_first(Class::NORMAL, async { compute(1, STEPS, || {}) }).join().await;
-    stop.store(true, Ordering::Relaxed);
-    let ticks = ticker.join().await.unwrap_or(0);
-    assert!(computed == expected, "a preempted computation came to another result");
-    say!("preempted {ticks} times");
-    assert!(ticks > 10);
+    // As often as it takes: how many ticks come in one computation is the host's business.
+    while !ticks.are_enough() {
+        let computed = spawn_on_first(Class::NORMAL, async { compute(1, STEPS, || {}) }).join().await;
+        assert!(computed == expected, "a preempted computation came to another result");
+    }
+    ticks.stop(ticker).await;
 }
 
 const PAGES: usize = 16;
@@ -208,34 +270,34 @@ fn space_filled_with(byte: u8) -> Arc<AddressSpace> {
 
 /// A copy from a program's memory goes on in that memory after it was preempted by a task of another program.
 async fn address_space() {
-    let stop = Arc::new(AtomicBool::new(false));
-    let stopped = stop.clone();
-    let ticker = spawn_on_first(Class::Fifo(5), async move {
-        let space = space_filled_with(0xbb);
-        let mut bytes = [0; 256];
-        let mut ticks = 0;
-        while !stopped.load(Ordering::Relaxed) {
-            sleep(Duration::from_micros(100)).await;
-            space.try_copy_in(&mut bytes, ADDRESS + 100).expect("a copy");
-            assert!(bytes.iter().all(|byte| *byte == 0xbb), "copied from somebody else's memory");
-            ticks += 1;
+    let ticks = Arc::new(Ticks::default());
+    let ticker = spawn_on_first(Class::Fifo(5), {
+        let ticks = ticks.clone();
+        async move {
+            let space = space_filled_with(0xbb);
+            let mut bytes = [0; 256];
+            while ticks.next().await {
+                space.try_copy_in(&mut bytes, ADDRESS + 100).expect("a copy");
+                assert!(bytes.iter().all(|byte| *byte == 0xbb), "copied from somebody else's memory");
+            }
+            AddressSpace::deactivate();
         }
-        AddressSpace::deactivate();
-        ticks
     });
-    let copier = spawn_on_first(Class::NORMAL, async move {
-        let space = space_filled_with(0xaa);
-        let mut bytes = alloc::vec![0; PAGES * PAGE_SIZE];
-        for _ in 0..1_000 {
-            bytes.fill(0);
-            space.try_copy_in(&mut bytes, ADDRESS).expect("a copy");
-            assert!(bytes.iter().all(|byte| *byte == 0xaa), "copied from somebody else's memory");
+    let copier = spawn_on_first(Class::NORMAL, {
+        let ticks = ticks.clone();
+        async move {
+            let space = space_filled_with(0xaa);
+            let mut bytes = alloc::vec![0; PAGES * PAGE_SIZE];
+            let mut copies = 0;
+            while copies < 1_000 || !ticks.are_enough() {
+                bytes.fill(0);
+                space.try_copy_in(&mut bytes, ADDRESS).expect("a copy");
+                assert!(bytes.iter().all(|byte| *byte == 0xaa), "copied from somebody else's memory");
+                copies += 1;
+            }
+            AddressSpace::deactivate();
         }
-        AddressSpace::deactivate();
     });
     assert!(copier.join().await.is_some());
-    stop.store(true, Ordering::Relaxed);
-    let ticks = ticker.join().await.unwrap_or(0);
-    say!("preempted {ticks} times");
-    assert!(ticks > 10);
+    ticks.stop(ticker).await;
 }

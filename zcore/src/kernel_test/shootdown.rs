@@ -2,10 +2,11 @@
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
 
 use executor::{TaskOptions, yield_now};
-use kernel_hal::{HartId, HartMask, Instant, PAGE_SIZE, VirtAddr, user_memory};
+use kernel_hal::{HartId, HartMask, Instant, MAX_HARTS, PAGE_SIZE, VirtAddr, user_memory};
 use kernel_object::address_space::{AddressSpace, Layout, Limits, MapRequest, Protection};
 use kernel_object::frame::{Frame, FrameKind};
 
@@ -19,6 +20,10 @@ pub const TESTS: &[Entry] = &[
 
 const ADDRESS: VirtAddr = VirtAddr::new(0x10_0000);
 const ROUNDS: u32 = 400;
+/// A round interrupts every hart, so there are fewer the more harts there are.
+const ROUNDS_TIMES_READERS: u32 = 700;
+/// In one of so many rounds everybody must have looked before the page comes back.
+const ROUNDS_WITHOUT_ROLL_CALL: u32 = 20;
 const POISON: u8 = 0xdd;
 const READ_WRITE: Protection = Protection::READ.union(Protection::WRITE);
 
@@ -26,12 +31,22 @@ struct Shared {
     space: Arc<AddressSpace>,
     /// Since when (in rounds) nothing older may be seen.
     round: AtomicU32,
+    /// Odd while the page is certainly gone, even while it may be there; counts up.
+    phase: AtomicU32,
+    /// For each hart the last odd phase in which its reader looked, from begin to end.
+    looked_in: [AtomicU32; MAX_HARTS],
     stop: AtomicBool,
 }
 
 fn shared() -> Arc<Shared> {
     let space = AddressSpace::new(Layout::default(), Limits::USUAL).expect("memory");
-    Arc::new(Shared { space, round: AtomicU32::new(0), stop: AtomicBool::new(false) })
+    Arc::new(Shared {
+        space,
+        round: AtomicU32::new(0),
+        phase: AtomicU32::new(1),
+        looked_in: [const { AtomicU32::new(0) }; MAX_HARTS],
+        stop: AtomicBool::new(false),
+    })
 }
 
 fn map(space: &Arc<AddressSpace>) {
@@ -39,21 +54,27 @@ fn map(space: &Arc<AddressSpace>) {
 }
 
 /// Whoever has seen that a page was unmapped never sees what was in it, nor what its frame is used for next.
+///
+/// How many harts look while the page is gone depends on the host, so in some rounds the page stays away until all have.
+/// Nothing here has a limit in time: a reader that never comes hangs the test.
 async fn unmap() {
     let shared = shared();
-    let readers: alloc::vec::Vec<_> = harts()
-        .filter(|hart| *hart != HartId::BOOT)
+    let readers: Vec<HartId> = harts().filter(|hart| *hart != HartId::BOOT).collect();
+    let tasks: Vec<_> = readers
+        .iter()
         .map(|hart| {
-            let shared = shared.clone();
+            let (shared, hart) = (shared.clone(), *hart);
             let options = TaskOptions::new("reader").affinity(HartMask::only(hart));
-            executor::spawn(options, async move { read(&shared) })
+            executor::spawn(options, async move { read(&shared, hart) })
         })
         .collect();
+    let rounds = (ROUNDS_TIMES_READERS / readers.len() as u32).min(ROUNDS);
     let writer = executor::spawn(TaskOptions::new("writer").affinity(on(0)), {
         let shared = shared.clone();
         async move {
             let began = Instant::now();
-            for round in 1..=ROUNDS {
+            for round in 1..=rounds {
+                shared.phase.fetch_add(1, Ordering::AcqRel);
                 map(&shared.space);
                 // In one piece: a reader may look at any moment.
                 let before = shared.space.try_compare_exchange_u32(ADDRESS, 0, round);
@@ -61,40 +82,70 @@ async fn unmap() {
                 yield_now().await;
                 shared.space.unmap(ADDRESS, PAGE_SIZE).expect("it is mapped");
                 shared.round.store(round + 1, Ordering::Release);
+                let phase = shared.phase.fetch_add(1, Ordering::AcqRel) + 1;
                 // Most likely the very frame.
                 let frame = Frame::allocate(FrameKind::Kernel).expect("memory");
                 frame.write(0, &[POISON; 64]);
+                if round % ROUNDS_WITHOUT_ROLL_CALL == 0 {
+                    while readers
+                        .iter()
+                        .any(|hart| shared.looked_in[hart.index()].load(Ordering::Acquire) != phase)
+                    {
+                        yield_now().await;
+                    }
+                }
             }
             shared.stop.store(true, Ordering::Release);
             AddressSpace::deactivate();
             Instant::now().since(began)
         }
     });
-    let took = writer.join().await.unwrap_or_default();
-    for reader in readers {
-        let (hits, misses) = reader.join().await.unwrap_or_default();
-        say!("a reader found the page {hits} times and missed it {misses} times");
-        assert!(misses > 0, "the reader never saw the page gone");
+    let took = writer.join().await.expect("the writer panics or ends");
+    for reader in tasks {
+        let looks = reader.join().await.expect("a reader panics or ends");
+        say!("a reader found the page {} times and missed it {} times", looks.hits, looks.misses);
+        assert!(
+            looks.while_gone >= rounds / ROUNDS_WITHOUT_ROLL_CALL,
+            "{} looks at no page",
+            looks.while_gone
+        );
     }
-    say!("{} us a round", took.as_micros() / u128::from(ROUNDS));
+    say!("{} us a round", took.as_micros() / u128::from(rounds));
 }
 
-fn read(shared: &Shared) -> (usize, usize) {
+#[derive(Default)]
+struct Looks {
+    hits: usize,
+    misses: usize,
+    while_gone: u32,
+}
+
+fn read(shared: &Shared, hart: HartId) -> Looks {
     shared.space.activate();
-    let (mut hits, mut misses) = (0, 0);
+    let mut looks = Looks::default();
     while !shared.stop.load(Ordering::Acquire) {
+        let phase = shared.phase.load(Ordering::Acquire);
         let oldest = shared.round.load(Ordering::Acquire);
-        match user_memory::load_u32(ADDRESS) {
+        let seen = user_memory::load_u32(ADDRESS);
+        // The look ends before the phase is read again.
+        fence(Ordering::SeqCst);
+        let is_gone = phase % 2 == 1 && shared.phase.load(Ordering::Acquire) == phase;
+        match seen {
             Ok(value) => {
                 assert_ne!(value, u32::from_le_bytes([POISON; 4]), "read a frame that is somebody else's");
                 assert!(value == 0 || value >= oldest, "read {value} in round {oldest}");
-                hits += 1;
+                assert!(!is_gone, "read {value} from a page that was unmapped, in round {oldest}");
+                looks.hits += 1;
             }
-            Err(_) => misses += 1,
+            Err(_) => looks.misses += 1,
+        }
+        if is_gone {
+            looks.while_gone +=
+                u32::from(shared.looked_in[hart.index()].swap(phase, Ordering::AcqRel) != phase);
         }
     }
     AddressSpace::deactivate();
-    (hits, misses)
+    looks
 }
 
 /// Whoever has seen that a page was made read-only never stores to it.

@@ -100,7 +100,7 @@ pub fn spin_until(limit: Duration, mut done: impl FnMut() -> bool) -> bool {
 
 /// Waits until `condition`, looking now and then. Panics with `what` if it takes too long.
 pub async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(50);
     while !condition() {
         assert!(Instant::now() < deadline, "{what}");
         executor::sleep(Duration::from_millis(1)).await;

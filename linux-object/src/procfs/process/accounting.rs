@@ -15,7 +15,7 @@ use crate::thread::Thread;
 pub(super) const TICKS_PER_SECOND: u128 = 100;
 
 /// A duration in those ticks.
-pub(super) fn ticks(time: Duration) -> u128 {
+pub(in crate::procfs) fn ticks(time: Duration) -> u128 {
     time.as_nanos() * TICKS_PER_SECOND / 1_000_000_000
 }
 

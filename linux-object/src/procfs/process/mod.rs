@@ -23,6 +23,8 @@ use rcore_fs::generated::{
 };
 use rcore_fs::{Attempt, INode, SlowPath};
 
+pub(super) use accounting::ticks;
+
 use super::text::Produced;
 use super::{attributes_of, numbered_entry, parse_number};
 use crate::process::{Process, find_process, find_thread};

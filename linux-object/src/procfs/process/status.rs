@@ -155,6 +155,7 @@ pub(super) fn stat(subject: &Subject, output: &mut ContentBuffer) -> Produced {
         None => (0, -1),
     };
     let time = subject.cpu_time();
+    let children = process.usage_of_children();
     let (priority, nice, realtime_priority, policy) = scheduling(thread.as_ref());
     let masks = Masks::of(subject);
     let legacy = |set: SignalSet| set.bits() & 0x7fff_ffff;
@@ -173,13 +174,17 @@ pub(super) fn stat(subject: &Subject, output: &mut ContentBuffer) -> Produced {
     output.append(&subject.name())?;
     write!(
         output,
-        ") {} {} {} {} {terminal} {foreground} {FLAGS} 0 0 0 0 {} {} 0 0 {priority} {nice} {} 0 {started}",
+        ") {} {} {} {} {terminal} {foreground} {FLAGS} {} 0 {} 0 {} {} {} {} {priority} {nice} {} 0 {started}",
         subject.state().letter,
         process.parent_id(),
         process.group(),
         process.session(),
+        process.usage().minor_faults,
+        children.minor_faults,
         ticks(time.user),
         ticks(time.system),
+        ticks(children.user),
+        ticks(children.system),
         process.thread_count(),
     )?;
     write!(

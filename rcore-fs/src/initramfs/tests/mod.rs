@@ -233,6 +233,32 @@ fn too_many_files_are_an_error() {
     assert_eq!(error.name.as_deref(), Some("dev/console"));
 }
 
+/// How often unpacking lets others run.
+fn polls_to_unpack(image: &[u8]) -> usize {
+    let (_file_system, root) = empty_root();
+    let mut unpacking = std::pin::pin!(unpack(image, &root));
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    for polls in 1.. {
+        if unpacking.as_mut().poll(&mut context).is_ready() {
+            return polls;
+        }
+    }
+    unreachable!()
+}
+
+#[test]
+fn others_run_while_a_large_image_is_unpacked() {
+    assert_eq!(polls_to_unpack(&sample().finish()), 1, "a small one goes in one piece");
+    let large = Builder::new().file("large", &vec![1; 20 << 20]).finish();
+    let many =
+        (0..3000).fold(Builder::new(), |image, number| image.file(&format!("f{number}"), b"x")).finish();
+    for image in [large.clone(), gzip(&large)] {
+        let polls = polls_to_unpack(&image);
+        assert!((20..=25).contains(&polls), "{polls} polls for 20 MiB");
+    }
+    assert!(polls_to_unpack(&many) > 8, "many small files");
+}
+
 #[test]
 fn too_little_memory_is_an_error() {
     frame::host::use_private(64);

@@ -1,0 +1,561 @@
+//! The local family: two ends in this machine.
+//!
+//! What is sent goes at once into the receiver's queue, a [`PageRing`]; so what is in flight is what the receiver has not
+//! read, and it is the sender's limit that counts it. Who copies has the queue's turn, as with pipes. What comes with
+//! bytes (descriptors, credentials) is attached to the slot that they begin.
+//!
+//! Limits: a socket whose only descriptor is on its way through itself is never freed.
+
+use alloc::boxed::Box;
+use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
+use core::any::Any;
+use core::fmt;
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
+
+use kernel_hal::{PAGE_SIZE, VirtAddr};
+use ksync::{AsyncMutex, AsyncMutexGuard, Once, WaitQueue};
+use linux_abi::Errno;
+use linux_abi::poll::PollEvents;
+use linux_abi::stat::FileType;
+use linux_abi::terminal::FIONREAD;
+
+use super::{MessageFlags, Shutdown, SocketKind};
+use crate::file::{File, OpenFile, PageRing, SlotKind, UserMemory, anonymous_number};
+use crate::obstacle::{Attempt, Obstacle, Waitable};
+use crate::thread::Thread;
+use crate::user_buffer::UserBuffer;
+
+const READABLE: PollEvents = PollEvents::IN.union(PollEvents::RDNORM);
+const WRITABLE: PollEvents = PollEvents::OUT.union(PollEvents::WRNORM).union(PollEvents::WRBAND);
+/// What a socket may have in flight, in bytes of page frames: Linux's default.
+const DEFAULT_BUFFER_BYTES: usize = 212_992;
+const LEAST_BUFFER_BYTES: usize = 4608;
+const MOST_BUFFER_BYTES: usize = 2 * DEFAULT_BUFFER_BYTES;
+/// How often the turn is asked for before the attempt waits for it.
+const TRIES: usize = 64;
+
+/// Who sent something, or made a socket: process, user, group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PeerCredentials {
+    /// The process.
+    pub process: i32,
+    /// Its user.
+    pub user: u32,
+    /// Its group.
+    pub group: u32,
+}
+
+/// What comes with bytes.
+#[derive(Clone, Default)]
+pub struct Ancillary {
+    /// Openings that are given away.
+    pub rights: Vec<Arc<OpenFile>>,
+    /// Who sent it.
+    pub credentials: Option<PeerCredentials>,
+}
+
+type Attached = Option<Box<Ancillary>>;
+type Ring = PageRing<Attached>;
+
+/// One end: its queue and its state. The other end has a reference to it, too.
+struct Endpoint {
+    kind: SocketKind,
+    number: u64,
+    incoming: AsyncMutex<Ring>,
+    /// What is in the queue; written by who has the turn.
+    used_slots: AtomicUsize,
+    bytes: AtomicUsize,
+    /// How much this end may have in flight.
+    send_limit: AtomicUsize,
+    receive_limit: AtomicUsize,
+    no_more_receiving: AtomicBool,
+    no_more_sending: AtomicBool,
+    passes_credentials: AtomicBool,
+    /// An error that the next call returns.
+    error: AtomicI32,
+    changed: WaitQueue,
+    peer: Once<Weak<Endpoint>>,
+    made_by: PeerCredentials,
+}
+
+/// A local socket.
+pub struct UnixSocket {
+    endpoint: Arc<Endpoint>,
+}
+
+/// What was received beside bytes.
+#[derive(Default)]
+pub struct Received {
+    /// What came with them.
+    pub ancillary: Option<Box<Ancillary>>,
+    /// [`MessageFlags::TRUNC`] if a message was cut.
+    pub flags: MessageFlags,
+}
+
+impl Endpoint {
+    fn new(kind: SocketKind, made_by: PeerCredentials) -> Arc<Self> {
+        Arc::new(Self {
+            kind,
+            number: anonymous_number(),
+            incoming: AsyncMutex::new(Ring::default()),
+            used_slots: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+            send_limit: AtomicUsize::new(DEFAULT_BUFFER_BYTES),
+            receive_limit: AtomicUsize::new(DEFAULT_BUFFER_BYTES),
+            no_more_receiving: AtomicBool::new(false),
+            no_more_sending: AtomicBool::new(false),
+            passes_credentials: AtomicBool::new(false),
+            error: AtomicI32::new(0),
+            changed: WaitQueue::new("unix socket"),
+            peer: Once::new(),
+            made_by,
+        })
+    }
+
+    fn peer(&self) -> Option<Arc<Self>> {
+        self.peer.get().and_then(Weak::upgrade)
+    }
+
+    fn turn(self: &Arc<Self>) -> Result<AsyncMutexGuard<'_, Ring>, Obstacle> {
+        for _ in 0..TRIES {
+            if let Some(guard) = self.incoming.try_lock() {
+                return Ok(guard);
+            }
+            core::hint::spin_loop();
+        }
+        let endpoint = self.clone();
+        Err(Obstacle::Wait(Box::pin(async move {
+            endpoint.incoming.until_free().await;
+            Ok(())
+        })))
+    }
+
+    fn publish(&self, ring: AsyncMutexGuard<'_, Ring>) {
+        self.used_slots.store(ring.slots(), Ordering::Relaxed);
+        self.bytes.store(ring.bytes(), Ordering::Relaxed);
+    }
+
+    fn most_slots(&self) -> usize {
+        self.send_limit.load(Ordering::Relaxed) / PAGE_SIZE
+    }
+
+    fn take_error(&self) -> Result<(), Errno> {
+        match self.error.swap(0, Ordering::Relaxed) {
+            0 => Ok(()),
+            _ => Err(Errno::ECONNRESET),
+        }
+    }
+
+    /// Sends what fits; `ancillary` is taken with the first bytes.
+    fn send(
+        self: &Arc<Self>,
+        buffer: &mut UserBuffer,
+        flags: MessageFlags,
+        ancillary: &mut Attached,
+    ) -> Attempt {
+        if flags.contains(MessageFlags::OOB) {
+            return Err(Errno::EOPNOTSUPP.into());
+        }
+        if self.no_more_sending.load(Ordering::Acquire) {
+            return Err(Errno::EPIPE.into());
+        }
+        let gone = if self.kind.is_connected() { Errno::EPIPE } else { Errno::ECONNREFUSED };
+        let peer = self.peer().ok_or(gone)?;
+        let is_stream = self.kind == SocketKind::Stream;
+        if !is_stream && buffer.remaining() > self.send_limit.load(Ordering::Relaxed) {
+            return Err(Errno::EMSGSIZE.into());
+        }
+        if is_stream && buffer.remaining() == 0 {
+            return Ok(buffer.done());
+        }
+        let mut ring = peer.turn()?;
+        if peer.no_more_receiving.load(Ordering::Acquire) {
+            return Err(Errno::EPIPE.into());
+        }
+        let most_slots = self.most_slots();
+        if ring.slots() >= most_slots && !(is_stream && may_append(&ring, buffer.remaining(), ancillary)) {
+            return Err(Obstacle::NotReadyFor(self.clone(), WRITABLE));
+        }
+        let (slots, bytes) = (ring.slots(), ring.bytes());
+        let mut outcome = if is_stream {
+            fill_stream(&mut ring, buffer, most_slots, ancillary)
+        } else {
+            fill_packet(&mut ring, buffer, ancillary)
+        };
+        if outcome.is_ok() && buffer.remaining() > 0 {
+            outcome = Err(Obstacle::NotReadyFor(self.clone(), WRITABLE));
+        }
+        let has_more = ring.slots() != slots || ring.bytes() != bytes;
+        peer.publish(ring);
+        if has_more {
+            peer.changed.wake_one_for(READABLE.bits());
+        }
+        outcome?;
+        Ok(buffer.done())
+    }
+
+    /// Receives what there is.
+    fn receive(
+        self: &Arc<Self>,
+        buffer: &mut UserBuffer,
+        flags: MessageFlags,
+        received: &mut Received,
+    ) -> Attempt {
+        if flags.contains(MessageFlags::OOB) {
+            return Err(Errno::EOPNOTSUPP.into());
+        }
+        let is_stream = self.kind == SocketKind::Stream;
+        if is_stream && buffer.remaining() == 0 {
+            return Ok(buffer.done());
+        }
+        let mut ring = self.turn()?;
+        if ring.slots() == 0 {
+            drop(ring);
+            return match buffer.done() {
+                0 => {
+                    self.take_error()?;
+                    let is_over = self.no_more_receiving.load(Ordering::Acquire);
+                    if is_over { Ok(0) } else { Err(Obstacle::NotReadyFor(self.clone(), READABLE)) }
+                }
+                done if self.no_more_receiving.load(Ordering::Acquire) => Ok(done),
+                _ => Err(Obstacle::NotReadyFor(self.clone(), READABLE)),
+            };
+        }
+        let before = ring.slots();
+        let outcome = match is_stream {
+            true => read_stream(&mut ring, buffer, flags, received),
+            false => read_packet(&mut ring, buffer, flags, received),
+        };
+        let after = ring.slots();
+        self.publish(ring);
+        if before != after
+            && let Some(peer) = self.peer()
+        {
+            let most = peer.most_slots();
+            if before * 4 > most && after * 4 <= most {
+                peer.changed.wake_one_for(WRITABLE.bits());
+            }
+        }
+        let received_bytes = outcome?;
+        let waits_for_all = is_stream
+            && flags.contains(MessageFlags::WAITALL)
+            && !flags.contains(MessageFlags::PEEK)
+            && received.ancillary.is_none();
+        if waits_for_all && buffer.remaining() > 0 && !self.no_more_receiving.load(Ordering::Acquire) {
+            return Err(Obstacle::NotReadyFor(self.clone(), READABLE));
+        }
+        Ok(received_bytes)
+    }
+
+    fn ready(&self) -> PollEvents {
+        let mut events = PollEvents::empty();
+        let no_more_receiving = self.no_more_receiving.load(Ordering::Acquire);
+        let no_more_sending = self.no_more_sending.load(Ordering::Acquire);
+        let used = self.used_slots.load(Ordering::Relaxed);
+        events.set(READABLE, used > 0 || no_more_receiving);
+        events.set(PollEvents::RDHUP, no_more_receiving);
+        events.set(PollEvents::HUP, no_more_receiving && no_more_sending);
+        events.set(PollEvents::ERR, self.error.load(Ordering::Relaxed) != 0);
+        let in_flight = self.peer().map_or(0, |peer| peer.used_slots.load(Ordering::Relaxed));
+        events.set(WRITABLE, in_flight * 4 <= self.most_slots());
+        events
+    }
+
+    fn shut(&self, what: Shutdown) {
+        if what.receiving {
+            self.no_more_receiving.store(true, Ordering::Release);
+        }
+        if what.sending {
+            self.no_more_sending.store(true, Ordering::Release);
+        }
+        self.changed.wake_all();
+    }
+}
+
+/// Whether so many bytes go where others are already.
+fn may_append(ring: &Ring, bytes: usize, ancillary: &Attached) -> bool {
+    ancillary.is_none() && ring.last_attached().is_some_and(Option::is_none) && bytes <= ring.room_in_last()
+}
+
+fn fill_stream(
+    ring: &mut Ring,
+    buffer: &mut UserBuffer,
+    most_slots: usize,
+    ancillary: &mut Attached,
+) -> Result<(), Obstacle> {
+    let mut left = buffer.remaining();
+    if may_append(ring, left, ancillary) {
+        return ring.append(buffer, left);
+    }
+    while left > 0 && ring.slots() < most_slots {
+        let slots = ring.slots();
+        // Put back if not even one byte could be copied.
+        let attached = ancillary.take();
+        let kept = attached.clone();
+        if let Err(obstacle) = ring.push(buffer, PAGE_SIZE, SlotKind::Stream, attached) {
+            if ring.slots() == slots {
+                *ancillary = kept;
+            }
+            return Err(obstacle);
+        }
+        left = left.saturating_sub(PAGE_SIZE);
+    }
+    Ok(())
+}
+
+fn fill_packet(ring: &mut Ring, buffer: &mut UserBuffer, ancillary: &mut Attached) -> Result<(), Obstacle> {
+    let (slots, bytes, mark) = (ring.slots(), ring.bytes(), buffer.mark());
+    let mut attached = ancillary.clone();
+    if buffer.remaining() == 0 {
+        return Ok(ring.push_empty(SlotKind::PacketEnd, attached)?);
+    }
+    while buffer.remaining() > 0 {
+        let is_last = buffer.remaining() <= PAGE_SIZE;
+        let kind = if is_last { SlotKind::PacketEnd } else { SlotKind::PacketPart };
+        if let Err(obstacle) = ring.push(buffer, PAGE_SIZE, kind, attached.take()) {
+            // All of it or nothing.
+            ring.undo(slots, bytes);
+            buffer.rewind(mark);
+            return Err(obstacle);
+        }
+    }
+    *ancillary = None;
+    Ok(())
+}
+
+fn read_stream(
+    ring: &mut Ring,
+    buffer: &mut UserBuffer,
+    flags: MessageFlags,
+    received: &mut Received,
+) -> Attempt {
+    let is_peek = flags.contains(MessageFlags::PEEK);
+    let mark = buffer.mark();
+    let mut index = 0;
+    while buffer.remaining() > 0
+        && let Some(slot) = ring.get(index)
+    {
+        if let Some(attached) = &slot.attached {
+            // What came with other bytes begins a read of its own.
+            if buffer.done() > 0 || received.ancillary.is_some() {
+                break;
+            }
+            received.ancillary = Some(attached.clone());
+        }
+        let before = buffer.done();
+        let outcome = slot.copy_out(0, buffer);
+        let moved = buffer.done() - before;
+        if is_peek {
+            outcome?;
+            index += 1;
+        } else {
+            if moved > 0
+                && let Some(slot) = ring.front_mut()
+            {
+                slot.attached = None;
+            } else if outcome.is_err() {
+                received.ancillary = None;
+            }
+            ring.consume(moved);
+            outcome?;
+        }
+    }
+    let bytes = buffer.done();
+    if is_peek && bytes == mark.done() {
+        buffer.rewind(mark);
+    }
+    Ok(bytes)
+}
+
+fn read_packet(
+    ring: &mut Ring,
+    buffer: &mut UserBuffer,
+    flags: MessageFlags,
+    received: &mut Received,
+) -> Attempt {
+    let mark = buffer.mark();
+    let (mut len, mut index) = (0, 0);
+    while let Some(slot) = ring.get(index) {
+        len += slot.len();
+        index += 1;
+        if let Err(obstacle) = slot.copy_out(0, buffer) {
+            buffer.rewind(mark);
+            return Err(obstacle);
+        }
+        if slot.kind() == SlotKind::PacketEnd {
+            break;
+        }
+    }
+    received.ancillary = ring.front().and_then(|slot| slot.attached.clone());
+    let moved = buffer.done() - mark.done();
+    received.flags.set(MessageFlags::TRUNC, moved < len);
+    if !flags.contains(MessageFlags::PEEK) {
+        for _ in 0..index {
+            drop(ring.pop());
+        }
+    }
+    Ok(if flags.contains(MessageFlags::TRUNC) { len } else { moved })
+}
+
+impl Waitable for Endpoint {
+    fn wait_queue(&self) -> &WaitQueue {
+        &self.changed
+    }
+}
+
+impl UnixSocket {
+    /// Two sockets that are each other's peers.
+    pub fn pair(kind: SocketKind, made_by: PeerCredentials) -> Result<[Arc<Self>; 2], Errno> {
+        kernel_object::frame::check_headroom().map_err(|_| Errno::ENOMEM)?;
+        let ends = [Endpoint::new(kind, made_by), Endpoint::new(kind, made_by)];
+        ends[0].peer.call_once(|| Arc::downgrade(&ends[1]));
+        ends[1].peer.call_once(|| Arc::downgrade(&ends[0]));
+        Ok(ends.map(|endpoint| Arc::new(Self { endpoint })))
+    }
+
+    /// The socket behind an opening: `ENOTSOCK` if it is something else.
+    pub fn of(file: &OpenFile) -> Result<&Self, Errno> {
+        let file: &dyn Any = &**file.file();
+        file.downcast_ref().ok_or(Errno::ENOTSOCK)
+    }
+
+    /// Sends.
+    pub fn try_send(
+        &self,
+        buffer: &mut UserBuffer,
+        flags: MessageFlags,
+        ancillary: &mut Option<Box<Ancillary>>,
+    ) -> Attempt {
+        self.endpoint.send(buffer, flags, ancillary)
+    }
+
+    /// Receives.
+    pub fn try_receive(
+        &self,
+        buffer: &mut UserBuffer,
+        flags: MessageFlags,
+        received: &mut Received,
+    ) -> Attempt {
+        self.endpoint.receive(buffer, flags, received)
+    }
+
+    /// Ends one direction or both.
+    pub fn shut_down(&self, what: Shutdown) {
+        self.endpoint.shut(what);
+        if self.kind().is_connected()
+            && let Some(peer) = self.endpoint.peer()
+        {
+            peer.shut(Shutdown { receiving: what.sending, sending: what.receiving });
+        }
+    }
+
+    /// How bytes are cut into messages.
+    pub fn kind(&self) -> SocketKind {
+        self.endpoint.kind
+    }
+
+    /// Who made the other end.
+    pub fn peer_credentials(&self) -> PeerCredentials {
+        self.endpoint.made_by
+    }
+
+    /// Whether this end or the other wants to know who sent something.
+    pub fn wants_credentials(&self) -> bool {
+        let wants = |endpoint: &Endpoint| endpoint.passes_credentials.load(Ordering::Relaxed);
+        wants(&self.endpoint) || self.endpoint.peer().is_some_and(|peer| wants(&peer))
+    }
+
+    /// Whether this end is told who sent something (`SO_PASSCRED`).
+    pub fn passes_credentials(&self) -> bool {
+        self.endpoint.passes_credentials.load(Ordering::Relaxed)
+    }
+
+    /// Sets whether this end is told who sent something.
+    pub fn set_passes_credentials(&self, value: bool) {
+        self.endpoint.passes_credentials.store(value, Ordering::Relaxed);
+    }
+
+    /// Takes the error that waits to be told (`SO_ERROR`).
+    pub fn take_error(&self) -> i32 {
+        self.endpoint.error.swap(0, Ordering::Relaxed)
+    }
+
+    /// The limits of what is in flight: as sender and as receiver, in bytes.
+    pub fn limits(&self) -> (usize, usize) {
+        let endpoint = &self.endpoint;
+        (endpoint.send_limit.load(Ordering::Relaxed), endpoint.receive_limit.load(Ordering::Relaxed))
+    }
+
+    /// Sets a limit. As on Linux, what is asked for is doubled, and kept within bounds.
+    pub fn set_limit(&self, is_sender: bool, bytes: usize) {
+        let bytes = bytes.saturating_mul(2).clamp(LEAST_BUFFER_BYTES, MOST_BUFFER_BYTES);
+        let endpoint = &self.endpoint;
+        let limit = if is_sender { &endpoint.send_limit } else { &endpoint.receive_limit };
+        limit.store(bytes, Ordering::Relaxed);
+        endpoint.changed.wake_all_for(WRITABLE.bits());
+    }
+}
+
+impl Waitable for UnixSocket {
+    fn wait_queue(&self) -> &WaitQueue {
+        &self.endpoint.changed
+    }
+}
+
+impl File for UnixSocket {
+    fn try_read(&self, _offset: u64, buffer: &mut UserBuffer) -> Attempt {
+        self.endpoint.receive(buffer, MessageFlags::empty(), &mut Received::default())
+    }
+
+    fn try_write(&self, _offset: u64, buffer: &mut UserBuffer) -> Attempt {
+        self.endpoint.send(buffer, MessageFlags::empty(), &mut None)
+    }
+
+    fn ready(&self) -> PollEvents {
+        self.endpoint.ready()
+    }
+
+    fn kind(&self) -> FileType {
+        FileType::Socket
+    }
+
+    fn describe(&self, output: &mut dyn fmt::Write) -> fmt::Result {
+        write!(output, "socket:[{}]", self.endpoint.number)
+    }
+
+    fn try_control(&self, request: u32, argument: usize, memory: &UserMemory, _caller: &Thread) -> Attempt {
+        if request != FIONREAD {
+            return Err(Errno::ENOTTY.into());
+        }
+        let endpoint = &self.endpoint;
+        let bytes = match endpoint.kind {
+            SocketKind::Stream => endpoint.bytes.load(Ordering::Relaxed),
+            // The next message.
+            _ => endpoint.turn()?.front().map_or(0, |slot| slot.len()),
+        };
+        memory.write(VirtAddr::new(argument), &(bytes as i32))?;
+        Ok(0)
+    }
+}
+
+impl Drop for UnixSocket {
+    fn drop(&mut self) {
+        let endpoint = &self.endpoint;
+        endpoint.shut(Shutdown { receiving: true, sending: true });
+        let has_unread = endpoint.used_slots.load(Ordering::Relaxed) > 0;
+        if let Some(peer) = endpoint.peer()
+            && endpoint.kind.is_connected()
+        {
+            if has_unread {
+                peer.error.store(Errno::ECONNRESET as i32, Ordering::Relaxed);
+            }
+            peer.shut(Shutdown { receiving: true, sending: true });
+        } else if let Some(peer) = endpoint.peer() {
+            peer.changed.wake_all();
+        }
+        // What was not received goes with the socket: descriptors that are on their way are let go of.
+        let unread = endpoint.incoming.try_lock().map(|mut ring| core::mem::take(&mut *ring));
+        drop(unread);
+    }
+}

@@ -1,0 +1,12 @@
+#!/bin/bash
+# image: full
+# fio in memory by several engines, plocate and bfs on the root.
+set -eu
+cd /tmp
+for engine in psync mmap libaio io_uring; do
+    fio --name=test --filename=/tmp/fio-file --size=4M --rw=randrw --bs=4k --ioengine=$engine --verify=crc32c \
+        --minimal >/tmp/fio-output || { echo "fio with $engine failed"; exit 1; }
+done
+updatedb -l no -o /tmp/plocate.db -U /etc
+test "$(plocate -d /tmp/plocate.db -b '\passwd')" = /etc/passwd
+test "$(bfs /usr/include | wc -l)" = "$(find /usr/include | wc -l)"
