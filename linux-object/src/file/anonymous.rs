@@ -49,7 +49,7 @@ impl AnonymousNode {
 
 impl INode for AnonymousNode {
     fn number(&self) -> u64 {
-        1
+        self.opening.file().number()
     }
 
     fn file_type(&self) -> FileType {

@@ -114,6 +114,11 @@ pub trait File: Waitable + Any {
         FileType::Regular
     }
 
+    /// Its inode's number, of an opening without a path: all that have nothing to tell apart share one.
+    fn number(&self) -> u64 {
+        1
+    }
+
     /// What `/proc/PID/fd` shows in place of a path for an opening that has none: `pipe:[7]`, `anon_inode:[eventfd]`.
     fn describe(&self, output: &mut dyn fmt::Write) -> fmt::Result {
         output.write_str("anon_inode:[file]")

@@ -371,6 +371,10 @@ impl File for PipeEnd {
         FileType::Fifo
     }
 
+    fn number(&self) -> u64 {
+        self.pipe.number
+    }
+
     fn describe(&self, output: &mut dyn fmt::Write) -> fmt::Result {
         write!(output, "pipe:[{}]", self.pipe.number)
     }

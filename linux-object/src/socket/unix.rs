@@ -527,6 +527,10 @@ impl File for UnixSocket {
         FileType::Socket
     }
 
+    fn number(&self) -> u64 {
+        self.endpoint.number
+    }
+
     fn describe(&self, output: &mut dyn fmt::Write) -> fmt::Result {
         write!(output, "socket:[{}]", self.endpoint.number)
     }

@@ -11,7 +11,7 @@ use alloc::sync::Arc;
 use linux_abi::Errno;
 use linux_abi::file::{AT_FDCWD, AtFlags};
 use linux_object::credentials::Credentials;
-use linux_object::file::OpenFile;
+use linux_object::file::{AnonymousNode, OpenFile};
 use linux_object::namespace::{PathContext, Place, walk};
 use linux_object::obstacle::complete;
 use linux_object::thread::Thread;
@@ -36,7 +36,12 @@ pub(crate) fn start_of(call: &Call<'_>, directory: Fd) -> Result<Option<Arc<Plac
         return Ok(None);
     }
     let file = descriptor(call, directory)?;
-    file.place().cloned().map(Some).ok_or(Errno::ENOTDIR)
+    Ok(Some(place_of(&file)))
+}
+
+/// Where an opening lies; what has no name gets a place that no path leads to.
+fn place_of(file: &Arc<OpenFile>) -> Arc<Place> {
+    file.place().cloned().unwrap_or_else(|| AnonymousNode::place(file.clone()))
 }
 
 /// The place that the `*at` calls mean: a path, or with `AT_EMPTY_PATH` and an empty one the descriptor itself.

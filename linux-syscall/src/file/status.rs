@@ -7,12 +7,11 @@ use linux_abi::file::AtFlags;
 use linux_abi::stat::{FileType, Stat, Statx, StatxMask, StatxTimestamp};
 use linux_abi::time::Timespec;
 use linux_object::credentials::Permission;
-use linux_object::file::OpenFile;
 use linux_object::namespace::Place;
 use linux_object::obstacle::complete;
 use rcore_fs::Metadata;
 
-use super::{Target, descriptor, place_at, place_for, start_of};
+use super::{Target, descriptor, place_at, place_for, place_of, start_of};
 use crate::argument::{Fd, PathAddress, UserAddress};
 use crate::call::{Call, Outcome, slow};
 
@@ -67,15 +66,12 @@ pub fn fstat(call: &mut Call<'_>, fd: Fd, buffer: UserAddress) -> Result<Outcome
     let file = descriptor(call, fd)?;
     let memory = call.memory();
     Ok(slow(async move {
-        let metadata = metadata_of(&file).await?;
-        let stat = stat_of(file.place(), &metadata);
+        let place = place_of(&file);
+        let metadata = place.inode().metadata().await?;
+        let stat = stat_of(Some(&place), &metadata);
         complete(|| memory.write(buffer.get(), &stat)).await?;
         Ok(0)
     }))
-}
-
-async fn metadata_of(file: &OpenFile) -> Result<Metadata, Errno> {
-    file.inode().ok_or(Errno::EBADF)?.metadata().await
 }
 
 pub fn statx(
