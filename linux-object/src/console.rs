@@ -226,7 +226,7 @@ impl Console {
 
     /// Waits for input or a timer of so many tenths of a second.
     fn wait_with_timer(deciseconds: u8) -> Obstacle {
-        Obstacle::Wait(Box::pin(async move {
+        Obstacle::Event(Box::pin(async move {
             let console = CONSOLE.get().ok_or(Errno::EIO)?;
             let deadline = Instant::now() + Duration::from_millis(100 * u64::from(deciseconds));
             let input =
