@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::pin::Pin;
+use core::task::{Context, Poll, Waker};
 
 use kernel_hal::{Instant, UserContext};
 use linux_abi::Errno;
@@ -153,6 +154,13 @@ pub fn attempt(call: &Call<'_>, mut operation: impl FnMut() -> Attempt + Send + 
 }
 
 /// Runs a future that is not interrupted: it waits for devices and locks at most.
+///
+/// It is polled at once: what need not wait after all is done without the thread giving its turn away. The waker of that
+/// poll wakes nobody, since the thread polls again, with its own, before it waits.
 pub fn slow(future: impl Future<Output = Result<usize, Errno>> + Send + 'static) -> Outcome {
-    Outcome::Wait(Box::pin(async move { future.await.into() }))
+    let mut future = Box::pin(future);
+    match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(result) => result.into_outcome(),
+        Poll::Pending => Outcome::Wait(Box::pin(async move { future.await.into() })),
+    }
 }

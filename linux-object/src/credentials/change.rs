@@ -73,7 +73,7 @@ impl Ids {
     ) -> Result<Self, Errno> {
         let real_is_fine = real.is_none_or(|id| id == self.real || id == self.effective);
         let effective_is_fine = effective.is_none_or(|id| self.has(id));
-        if !privileged && !(real_is_fine && effective_is_fine) {
+        if !(privileged || real_is_fine && effective_is_fine) {
             return Err(Errno::EPERM);
         }
         let mut new = self;

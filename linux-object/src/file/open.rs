@@ -17,6 +17,8 @@ use crate::console;
 use crate::credentials::{Credentials, Permission};
 use crate::namespace::{LastComponent, PathContext, Place, walk, walk_to_parent};
 
+const SET_GROUP_ID: u32 = 0o2000;
+
 /// Makes the object behind an opening of a device node.
 pub type DeviceOpener = fn(DeviceNumber) -> Result<Arc<dyn File>, Errno>;
 
@@ -83,7 +85,7 @@ async fn create(
     if name.is_empty() || must_be_directory {
         return Err(Errno::EISDIR);
     }
-    match directory.inode().lookup(&name).await {
+    match directory.find(&name).await {
         Ok(_) if flags.contains(OpenFlags::EXCL) => return Err(Errno::EEXIST),
         Ok(_) => return Ok(Created::Exists),
         Err(Errno::ENOENT) => {}
@@ -98,10 +100,11 @@ async fn create(
         node: NewNode::Regular,
         permissions: permissions & 0o7777 & !paths.creation_mask(),
         user: credentials.file_user,
-        group: credentials.file_group,
+        // A directory with the set-group-id bit hands its group on.
+        group: if above.permissions & SET_GROUP_ID != 0 { above.group } else { credentials.file_group },
     };
-    match directory.inode().create(&name, &creation).await {
-        Ok(inode) => Ok(Created::New(directory.child(&name, inode))),
+    match directory.create(&name, &creation).await {
+        Ok(place) => Ok(Created::New(place)),
         // Somebody else was faster.
         Err(Errno::EEXIST) if !flags.contains(OpenFlags::EXCL) => Ok(Created::Exists),
         Err(error) => Err(error),

@@ -6,7 +6,7 @@ use linux_abi::Errno;
 use linux_abi::stat::FileType;
 use rcore_fs::{Creation, INode, NewNode, RenameFlags};
 
-use super::{LastComponent, PathContext, Place, walk, walk_to_parent};
+use super::{LastComponent, PathContext, Place, cache, walk, walk_to_parent};
 use crate::credentials::{Credentials, Permission};
 
 const STICKY: u32 = 0o1000;
@@ -61,7 +61,7 @@ impl Actor<'_> {
         if must_be_directory && !is_directory {
             return Err(Errno::ENOENT);
         }
-        match directory.inode().lookup(&name).await {
+        match directory.find(&name).await {
             Ok(_) => return Err(Errno::EEXIST),
             Err(Errno::ENOENT) => {}
             Err(error) => return Err(error),
@@ -79,7 +79,7 @@ impl Actor<'_> {
             user: self.credentials.file_user,
             group: if inherits { above.group } else { self.credentials.file_group },
         };
-        directory.inode().create(&name, &creation).await.map(drop)
+        directory.create(&name, &creation).await.map(drop)
     }
 
     /// Takes a name away from something that is no directory.
@@ -88,14 +88,18 @@ impl Actor<'_> {
         if name.is_empty() {
             return Err(Errno::EISDIR);
         }
-        let victim = directory.inode().lookup(&name).await?;
-        match victim.file_type() {
+        let victim = directory.find(&name).await?;
+        match victim.inode().file_type() {
             FileType::Directory => return Err(Errno::EISDIR),
             _ if must_be_directory => return Err(Errno::ENOTDIR),
             _ => {}
         }
-        self.check_removal(&directory, &victim).await?;
-        directory.inode().unlink(&name).await
+        self.check_removal(&directory, victim.inode()).await?;
+        // What is gone from the cache frees the file only if nobody else uses it.
+        drop(victim);
+        let outcome = directory.inode().unlink(&name).await;
+        directory.forget(&name);
+        outcome
     }
 
     /// Removes an empty directory on which nothing is mounted.
@@ -104,15 +108,17 @@ impl Actor<'_> {
         if name.is_empty() {
             return Err(if named.path.ends_with(b"..") { Errno::ENOTEMPTY } else { Errno::EINVAL });
         }
-        let victim = directory.inode().lookup(&name).await?;
-        if victim.file_type() != FileType::Directory {
+        let victim = directory.find(&name).await?;
+        if victim.inode().file_type() != FileType::Directory {
             return Err(Errno::ENOTDIR);
         }
-        self.check_removal(&directory, &victim).await?;
-        if super::mount::covering(&directory.child(&name, victim)).is_some() {
+        self.check_removal(&directory, victim.inode()).await?;
+        if super::mount::covering(&victim).is_some() {
             return Err(Errno::EBUSY);
         }
-        directory.inode().remove_directory(&name).await
+        let outcome = directory.inode().remove_directory(&name).await;
+        directory.forget(&name);
+        outcome
     }
 
     /// Gives something that is no directory another name.
@@ -132,7 +138,9 @@ impl Actor<'_> {
             return Err(Errno::EXDEV);
         }
         self.check_directory(&directory).await?;
-        directory.inode().link(&name, target.inode()).await
+        let outcome = directory.inode().link(&name, target.inode()).await;
+        directory.forget(&name);
+        outcome
     }
 
     /// Moves a name.
@@ -145,18 +153,33 @@ impl Actor<'_> {
         if !Arc::ptr_eq(from.directory.mount(), to.directory.mount()) {
             return Err(Errno::EXDEV);
         }
-        let moved = from.directory.inode().lookup(&from.name).await?;
+        let moved = from.directory.find(&from.name).await?;
         let needs_directory = from.must_be_directory || to.must_be_directory;
-        if needs_directory && moved.file_type() != FileType::Directory {
+        if needs_directory && moved.inode().file_type() != FileType::Directory {
             return Err(Errno::ENOTDIR);
         }
-        self.check_removal(&from.directory, &moved).await?;
-        match to.directory.inode().lookup(&to.name).await {
-            Ok(replaced) => self.check_removal(&to.directory, &replaced).await?,
-            Err(Errno::ENOENT) => self.check_directory(&to.directory).await?,
+        self.check_removal(&from.directory, moved.inode()).await?;
+        let replaced = match to.directory.find(&to.name).await {
+            Ok(replaced) => {
+                self.check_removal(&to.directory, replaced.inode()).await?;
+                Some(replaced)
+            }
+            Err(Errno::ENOENT) => {
+                self.check_directory(&to.directory).await?;
+                None
+            }
             Err(error) => return Err(error),
-        }
+        };
         let target = to.directory.inode();
-        from.directory.inode().rename(&from.name, target, &to.name, flags).await
+        from.directory.inode().rename(&from.name, target, &to.name, flags).await?;
+        let same_file = replaced.is_some_and(|replaced| {
+            replaced.inode().number() == moved.inode().number() && !flags.contains(RenameFlags::EXCHANGE)
+        });
+        // Two names of one file have stayed as they were.
+        if !same_file {
+            let exchanged = flags.contains(RenameFlags::EXCHANGE);
+            cache::rename((&from.directory, &from.name), (&to.directory, &to.name), exchanged);
+        }
+        Ok(())
     }
 }

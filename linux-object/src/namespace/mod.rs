@@ -4,6 +4,7 @@
 //! `..` and `getcwd` need no search. Walks are iterative and bounded, whatever links say.
 
 mod attributes;
+mod cache;
 mod change;
 mod file_systems;
 mod mount;
@@ -16,6 +17,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use ksync::{Rank, SpinLock};
 
 pub use attributes::TimesChange;
+pub use cache::{cached_names, drop_names};
 pub use change::{Actor, Named};
 pub use file_systems::{
     DiskFileSystemMaker, FileSystemMaker, kinds, make, make_on_disk, needs_disk, register, register_on_disk,

@@ -19,6 +19,7 @@ pub struct Mount {
     attached_at: Option<Arc<Place>>,
     /// What was mounted, in the words of who mounted it.
     source: Box<[u8]>,
+    has_volatile_names: bool,
 }
 
 static NEXT_ID: AtomicUsize = AtomicUsize::new(1);
@@ -28,7 +29,8 @@ impl Mount {
     fn new(file_system: Arc<dyn FileSystem>, attached_at: Option<Arc<Place>>, source: &[u8]) -> Arc<Self> {
         let root = file_system.root();
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-        Arc::new(Self { id, file_system, root, attached_at, source: source.into() })
+        let has_volatile_names = file_system.flags().contains(FileSystemFlags::VOLATILE_NAMES);
+        Arc::new(Self { id, file_system, root, attached_at, source: source.into(), has_volatile_names })
     }
 
     /// A mount that no path leads to.
@@ -54,6 +56,11 @@ impl Mount {
     /// Whether nothing can be changed in it.
     pub fn is_read_only(&self) -> bool {
         self.file_system.flags().contains(FileSystemFlags::READ_ONLY)
+    }
+
+    /// Whether its names come and go by themselves.
+    pub(super) fn has_volatile_names(&self) -> bool {
+        self.has_volatile_names
     }
 
     /// The filesystem.

@@ -146,18 +146,18 @@ impl<'a> Walker<'a> {
                 let last = LastComponent { directory: self.at, name, must_be_directory };
                 return Ok(Arrival::Parent(last));
             }
-            let inode = self.at.inode().lookup(&name).await?;
-            match inode.file_type() {
+            let found = self.at.find(&name).await?;
+            match found.inode().file_type() {
                 FileType::SymbolicLink if !is_last || follow_last || must_be_directory => {
-                    let jumped = self.follow(&inode).await?;
+                    let jumped = self.follow(found.inode()).await?;
                     // Behind a jump no component is left that would meet the trailing slash.
                     if jumped && must_be_directory {
                         self.check_directory()?;
                     }
                 }
-                FileType::Directory => self.at = enter(self.at.child(&name, inode)),
+                FileType::Directory => self.at = enter(found),
                 _ if !is_last || must_be_directory => return Err(Errno::ENOTDIR),
-                _ => self.at = self.at.child(&name, inode),
+                _ => self.at = found,
             }
         }
         Ok(Arrival::Place(self.at))
