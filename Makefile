@@ -49,7 +49,7 @@ build: ## build the kernel: target/Image and target/zcore.elf
 	@scripts/build.py
 
 test: ## everything that must pass; ends with "N passed, N failed"
-	@$(SETUP) host rust crates qemu guest cross test miri debug linux
+	@$(SETUP) host rust crates qemu guest cross test miri debug linux image-small busybox-suite
 	@scripts/test.py
 
 bench: ## count instructions of operations, ours and Linux's: target/bench/*.json (BENCH=name for one)
@@ -83,7 +83,7 @@ docs: ## write docs/syscalls.md from the table of syscalls
 	@ZCORE_WRITE_DOCS=1 scripts/cargo test -q -p linux-syscall --test documentation
 
 acceptance: ## the long and the measured checks, recorded in docs/acceptance.md; goes on where it stopped
-	@$(SETUP) host rust crates qemu guest cross test linux
+	@$(SETUP) host rust crates qemu guest cross test linux image-small image-full busybox-suite
 	@scripts/build.py
 	@scripts/acceptance.py
 

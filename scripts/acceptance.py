@@ -69,6 +69,12 @@ LINES = [
          "instructions"),
     Line("boot-time", "kernel entry to the first program, guest time, log on the console included",
          "scripts/measure.py boot", 0.3, "s"),
+    Line("images-linux", "the checks of both disk images pass on Debian's Linux",
+         "scripts/imagetest.py --linux --image small && scripts/imagetest.py --linux --image full", limit_seconds=1800),
+    Line("image-small", "bash, job control, vi and top on the small image", "scripts/imagetest.py --image small"),
+    Line("image-full", "the programs of the full image", "scripts/imagetest.py --image full --memory 2G", limit_seconds=3600),
+    Line("busybox-suite", "busybox's own test suite: no hang, at least as many passes as on Linux", "scripts/busybox_suite.py",
+         limit_seconds=3600),
     Line("kernel-tests", "the tests inside the kernel", "scripts/boottest.py --harts 1,2,4,8 --kind kernel",
          limit_seconds=1800),
     Line("wake-switch", "wake of a ready kernel task and switch to it", "scripts/count.py --kernel-bench switch"

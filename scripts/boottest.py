@@ -53,6 +53,7 @@ class Case:
     linux: bool = True  # whether Linux must pass it as well
     initramfs: str = "tests"  # tests | none | a kind of bad_initramfs.py
     options: tuple = ()  # (field of qemu.Machine, value) pairs that differ from the matrix
+    disk: str = ""  # a kind of testdisk.py
     once: bool = False  # only on the first machine of the matrix
     loud: bool = False  # with all messages on the console
     forbid: tuple = ()  # regular expressions that must match no line
@@ -75,6 +76,22 @@ CASES = [
          linux=False, once=True, loud=True, forbid=(r"linux_syscall: \[\d+\] execve",),
          expect=(r"there is no syscall nosuch", r'openat\(AT_FDCWD, "/nothing", RDONLY, 0\) \.\.\.',
                  r"<\.\.\. openat resumed> = -1 ENOENT \(No such file or directory\)", r'write\(1, "hello\\n", 6\) = 6')),
+    # From a disk that the kernel mounts itself.
+    Case("root-disk", "root=/dev/vda ro init=/init -- /tests/boot.sh", initramfs="none", linux=False,
+         disk="root", expect=(r"^ok$", r"^Linux version 6\.12\.", r"ended with status 0")),
+    Case("root-disk-facts", 'root=254:0 rw rootwait rootfstype=ext4 init=/bin/busybox -- sh -c "mount -t proc p /proc; '
+         'cat /proc/mounts; ls -l /dev/vda; touch /x || echo no; poweroff -f"', initramfs="none", linux=False, once=True,
+         loud=True, disk="root",
+         expect=(r"^/dev/root / ext4 ro", r"^devtmpfs /dev ", r"^brw-------.* 254, +0 .*/dev/vda", r"^no$",
+                 r"cannot be written: mounting it read-only")),
+    # Initial files with a first program win; without one they do not.
+    Case("root-or-initramfs", "root=/dev/vda ro rdinit=/init -- /tests/boot.sh", linux=False, once=True, loud=True,
+         disk="root", expect=(r"^ok$",), forbid=(r"root: ext4",)),
+    Case("root-after-initramfs", "root=/dev/vda ro rdinit=/nonesuch init=/init -- /tests/boot.sh", linux=False, once=True,
+         loud=True, disk="root", expect=(r"^ok$", r"root: ext4 on /dev/vda")),
+    # With a disk that takes its time and answers in any order.
+    Case("root-slow-disk", "root=/dev/vda ro disk-faults=delay=5ms,jitter=5ms init=/init -- /tests/boot.sh", once=True,
+         initramfs="none", linux=False, disk="root", expect=(r"^ok$",)),
     Case("hvc0", "rdinit=/init -- /tests/boot.sh", linux=False, once=True, options=(("console", "hvc0"),),
          expect=(r"^ok$",)),
 ]
@@ -98,6 +115,10 @@ def bad_program(name, path, expect, **values):
 SMALL = (("memory", "128M"),)
 CASES += [
     bad_input("no-initramfs", "rdinit=/init", "initramfs", initramfs="none"),
+    bad_input("no-file-system", "root=/dev/vda ro", "/dev/vda cannot be mounted: ext4: ",
+              initramfs="none", disk="plain"),
+    bad_input("no-init", "root=/dev/vda ro init=/nonesuch", "/nonesuch.*(?:ENOENT|[nN]o such file)", initramfs="none",
+              disk="root"),
     bad_input("no-disk", "root=/dev/vda rw init=/sbin/init", "(?:initramfs|/dev/vda)", initramfs="none"),
     bad_archive("empty", ""),
     bad_archive("no-archive", "not a cpio archive"),
@@ -182,16 +203,23 @@ MACHINES = {"oom": (("memory", "256M"),)}
 
 def guest_cases():
     """One case for each guest test."""
-    names = [path.stem for path in sorted(guest.SOURCES.glob("*.c"))]
+    sources = sorted(guest.SOURCES.glob("*.c"))
+    names = [path.stem for path in sources]
+    # A line "DISK: kind" in a test's first comment says what it needs.
+    disks = {path.stem: found[1] for path in sources if (found := re.search(r"^.*\bDISK: (\w+)", path.read_text(), re.M))}
     names += [path.name for path in sorted((guest.SOURCES / "scripts").glob("*.sh")) if path.name not in NO_TESTS]
-    return [Case(name, f"rdinit=/init -- /tests/{name}", expect=(r"ended with status 0",), options=MACHINES.get(name, ()))
+    return [Case(name, f"rdinit=/init -- /tests/{name}", expect=(r"ended with status 0",), disk=disks.get(name, ""),
+                 options=MACHINES.get(name, ()))
             for name in names]
 
 
 def together(cases):
     """All guest tests in one boot, for a kernel that takes its time to start."""
     names = " ".join(case.name for case in cases)
-    return Case("guest-tests", f"rdinit=/init -- /tests/together.sh {names}",
+    disks = {case.disk for case in cases} - {""}
+    if len(disks) > 1:
+        raise Failure(f"tests that run together want different disks: {', '.join(sorted(disks))}")
+    return Case("guest-tests", f"rdinit=/init -- /tests/together.sh {names}", disk="".join(disks),
                 expect=tuple(f"^{re.escape(case.name)}: ok$" for case in cases))
 
 
@@ -209,7 +237,7 @@ def kernel_cases():
     cases = []
     for name, harts, disk, panics in found:
         case = Case(f"ktest-{name}", f"ktest={name}", linux=False, initramfs="none", least_harts=int(harts or 1),
-                    options=testdisk.options(disk) if disk else ())
+                    disk=disk or "")
         if panics:
             case = dataclasses.replace(case, ending="failed", status=PANIC_STATUS, once=True,
                                        expect=(f"^kernel panic on hart(?s:.{{0,200}}?){panics}",))
@@ -229,7 +257,7 @@ def initramfs(case):
 
 def boot(case, machine, linux=False, image=run.NO_IMAGE):
     """Runs one case on a machine."""
-    values = dataclasses.asdict(machine) | dict(case.options)
+    values = dataclasses.asdict(machine) | dict(testdisk.options(case.disk) if case.disk else ()) | dict(case.options)
     machine = qemu.Machine(**values)
     machine.append = f"{'' if case.loud else LINUX_QUIET if linux else QUIET} {case.append}".strip()
     if linux:

@@ -16,6 +16,7 @@
 #   linux   Debian's riscv64 Linux kernel, to compare with
 #   e2fsprogs, image-small, image-full
 #           tools for ext4, and the disk images of rootfs/images/ with Debian's packages
+#   busybox-suite   busybox's own test suite
 #
 # Without arguments: host rust crates qemu guest. With --check nothing is installed: what is missing is
 # listed and the exit status tells.
@@ -41,6 +42,8 @@ export PROJECT CACHE
 . scripts/setup/unpacked.sh
 # shellcheck source=scripts/setup/images.sh
 . scripts/setup/images.sh
+# shellcheck source=scripts/setup/suites.sh
+. scripts/setup/suites.sh
 
 usage() {
     sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p;}' "${BASH_SOURCE[0]}"
@@ -55,7 +58,8 @@ for argument in "$@"; do
         usage
         exit 0
         ;;
-    host | rust | crates | qemu | guest | cross | test | miri | debug | linux | e2fsprogs | image-small | image-full)
+    host | rust | crates | qemu | guest | cross | test | miri | debug | linux | e2fsprogs | image-small | image-full | \
+        busybox-suite)
         components+=("$argument")
         ;;
     *)

@@ -7,6 +7,7 @@ import array
 import itertools
 import sys
 
+import testtree
 from environment import TARGET, Failure
 
 IMAGE = TARGET / "test-disk.img"
@@ -21,6 +22,9 @@ DRIVES = {
     "scratch": "format=raw,snapshot=on",
     "slow": "format=raw,snapshot=on,throttling.iops-total=400",
 }
+
+
+TREES = {"root": testtree.root, "ext4": testtree.ext4}
 
 
 def image():
@@ -39,9 +43,12 @@ def image():
 def options(kind):
     """The fields of qemu.Machine that attach a disk, as pairs.
 
+    root, ext4: filesystems, see testtree.py; what is written to them is thrown away;
     plain: can only be read; scratch: what is written is thrown away; slow: the same, 400 requests a
     second; failing: QEMU fails reads of BAD_BLOCKS, each request by itself.
     """
+    if kind in TREES:
+        return (("drives", [f"{TREES[kind]()},format=raw,snapshot=on"]),)
     if kind in DRIVES:
         return (("drives", [f"{image()},{DRIVES[kind]}"]),)
     if kind != "failing":

@@ -32,7 +32,7 @@ use crate::signal;
 use crate::terminal::{
     Effects, Flush, LineDiscipline, OutputPort, ReadStep, STANDARD_TERMIOS, TermiosChange,
 };
-use crate::thread::Thread;
+use crate::thread::{Thread, current_thread};
 use crate::user_buffer::UserBuffer;
 
 /// Bytes that are moved at once.
@@ -114,6 +114,13 @@ pub fn set_port(name: String, port: Arc<dyn SerialPort>) -> Result<(), Errno> {
 pub fn open() -> Result<Arc<dyn File>, Errno> {
     let console = CONSOLE.get().ok_or(Errno::ENXIO)?;
     Ok(console.clone())
+}
+
+/// `/dev/tty`: the console, if it is the caller's controlling terminal.
+pub fn open_controlling() -> Result<Arc<dyn File>, Errno> {
+    let session = current_thread().ok_or(Errno::ENXIO)?.process().session();
+    foreground_group(session).ok_or(Errno::ENXIO)?;
+    open()
 }
 
 /// What the console's device is called, without `/dev/`.
@@ -216,7 +223,7 @@ impl Console {
 
     /// Waits for input or a timer of so many tenths of a second.
     fn wait_with_timer(deciseconds: u8) -> Obstacle {
-        Obstacle::Wait(Box::pin(async move {
+        Obstacle::Event(Box::pin(async move {
             let console = CONSOLE.get().ok_or(Errno::EIO)?;
             let deadline = Instant::now() + Duration::from_millis(100 * u64::from(deciseconds));
             let input =

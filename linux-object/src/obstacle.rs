@@ -27,8 +27,11 @@ pub enum Obstacle {
     /// The same, when the wake is for one of these events. Whoever attempts after such a wake has it for himself; when
     /// he is done the next who waits for the same has his turn.
     NotReadyFor(Arc<dyn Waitable>, PollEvents),
-    /// It can be attempted again when this is done: a page comes from a device.
+    /// It can be attempted again when this is done: a page comes from a device. Signals do not interrupt it, so it ends
+    /// by itself.
     Wait(Slow<Result<(), Errno>>),
+    /// The same, for what may never come: a signal interrupts it.
+    Event(Slow<Result<(), Errno>>),
 }
 
 /// What an attempt returns.
@@ -53,15 +56,21 @@ pub async fn complete<T>(mut attempt: impl FnMut() -> Attempt<T> + Send) -> Resu
         outcome = match outcome {
             Ok(value) => return Ok(value),
             Err(Obstacle::Error(errno)) => return Err(errno),
-            Err(Obstacle::Wait(future)) => {
-                future.await?;
-                attempt()
-            }
-            Err(Obstacle::NotReady(object)) => until_changed(object, EVERY_EVENT, &mut attempt).await,
-            Err(Obstacle::NotReadyFor(object, events)) => {
-                until_changed(object, events.bits(), &mut attempt).await
-            }
+            Err(obstacle) => overcome(obstacle, &mut attempt).await,
         };
+    }
+}
+
+/// Waits until an obstacle is gone, and attempts again.
+pub async fn overcome<T>(obstacle: Obstacle, attempt: &mut impl FnMut() -> Attempt<T>) -> Attempt<T> {
+    match obstacle {
+        Obstacle::Error(errno) => Err(errno.into()),
+        Obstacle::Wait(future) | Obstacle::Event(future) => {
+            future.await?;
+            attempt()
+        }
+        Obstacle::NotReady(object) => until_changed(object, EVERY_EVENT, attempt).await,
+        Obstacle::NotReadyFor(object, events) => until_changed(object, events.bits(), attempt).await,
     }
 }
 

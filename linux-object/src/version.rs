@@ -13,6 +13,13 @@ pub const LONGEST_HOST_NAME: usize = 64;
 
 static HOST_NAME: SpinLock<[u8; LONGEST_HOST_NAME + 1]> = SpinLock::new(Rank::FILE, field(b"(none)"));
 
+static DOMAIN_NAME: SpinLock<[u8; LONGEST_HOST_NAME + 1]> = SpinLock::new(Rank::FILE, field(b"(none)"));
+
+/// Sets the name of the machine's domain; what is too long is cut off.
+pub fn set_domain_name(name: &[u8]) {
+    *DOMAIN_NAME.lock() = field(name);
+}
+
 /// Sets the machine's name; what is too long is cut off.
 pub fn set_host_name(name: &[u8]) {
     *HOST_NAME.lock() = field(name);
@@ -36,6 +43,6 @@ pub fn system_name() -> Utsname {
         release: field(RELEASE.as_bytes()),
         version: field(VERSION.as_bytes()),
         machine: field(b"riscv64"),
-        domainname: field(b"(none)"),
+        domainname: *DOMAIN_NAME.lock(),
     }
 }

@@ -7,7 +7,7 @@ use core::task::{Context, Poll, Waker};
 
 use kernel_hal::{Instant, UserContext};
 use linux_abi::Errno;
-use linux_object::obstacle::{Attempt, Obstacle, complete};
+use linux_object::obstacle::{Attempt, Obstacle, overcome};
 use linux_object::process::execute::NewProgram;
 use linux_object::program::Tenancy;
 use linux_object::thread::{Interrupted, Resources, Thread};
@@ -118,6 +118,24 @@ impl From<Result<usize, Errno>> for Completion {
     }
 }
 
+/// Goes on from the outcome of an attempt until the operation is done or has failed. A signal interrupts it while it
+/// waits for others to do something; what a device is doing for it is waited for to the end, as on Linux: a read from a
+/// disk is not cut short by a signal.
+pub async fn complete_unless_interrupted(
+    thread: &Thread,
+    mut outcome: Attempt,
+    mut operation: impl FnMut() -> Attempt + Send,
+) -> Result<Result<usize, Errno>, Interrupted> {
+    loop {
+        outcome = match outcome {
+            Ok(value) => return Ok(Ok(value)),
+            Err(Obstacle::Error(errno)) => return Ok(Err(errno)),
+            Err(obstacle @ Obstacle::Wait(_)) => overcome(obstacle, &mut operation).await,
+            Err(obstacle) => thread.interruptible(overcome(obstacle, &mut operation)).await?,
+        };
+    }
+}
+
 /// Attempts; if it has to wait, goes on as a future that a signal interrupts.
 pub fn attempt(call: &Call<'_>, mut operation: impl FnMut() -> Attempt + Send + 'static) -> Outcome {
     match operation() {
@@ -126,12 +144,7 @@ pub fn attempt(call: &Call<'_>, mut operation: impl FnMut() -> Attempt + Send + 
         Err(obstacle) => {
             let thread = call.owned_thread();
             Outcome::Wait(Box::pin(async move {
-                let mut first = Some(obstacle);
-                let operation = move || match first.take() {
-                    Some(obstacle) => Err(obstacle),
-                    None => operation(),
-                };
-                match thread.interruptible(complete(operation)).await {
+                match complete_unless_interrupted(&thread, Err(obstacle), operation).await {
                     Ok(result) => result.into(),
                     Err(Interrupted) => Completion::Interrupted,
                 }

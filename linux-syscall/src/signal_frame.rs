@@ -103,7 +103,7 @@ pub(crate) async fn push_after(
     loop {
         match obstacle {
             Obstacle::Error(errno) => return Err(errno),
-            Obstacle::Wait(future) => future.await?,
+            Obstacle::Wait(future) | Obstacle::Event(future) => future.await?,
             // Memory is waited for by a future, never on a queue.
             Obstacle::NotReady(_) | Obstacle::NotReadyFor(..) => return Err(Errno::EFAULT),
         }

@@ -4,11 +4,12 @@ use kernel_hal::power;
 use linux_abi::Errno;
 use linux_abi::system::{
     LINUX_REBOOT_CMD_HALT, LINUX_REBOOT_CMD_POWER_OFF, LINUX_REBOOT_CMD_RESTART, LINUX_REBOOT_MAGIC1,
-    LINUX_REBOOT_MAGIC2, LINUX_REBOOT_MAGIC2A, LINUX_REBOOT_MAGIC2B, LINUX_REBOOT_MAGIC2C,
+    LINUX_REBOOT_MAGIC2, LINUX_REBOOT_MAGIC2A, LINUX_REBOOT_MAGIC2B, LINUX_REBOOT_MAGIC2C, SI_LOAD_SHIFT,
     SYSLOG_ACTION_CLOSE, SYSLOG_ACTION_OPEN, SYSLOG_ACTION_READ_ALL, SYSLOG_ACTION_SIZE_BUFFER,
     SYSLOG_ACTION_SIZE_UNREAD, Sysinfo, Utsname,
 };
 use linux_object::credentials::Capabilities;
+use linux_object::load::FRACTION_BITS;
 use linux_object::{console, kernel_messages, random, version};
 
 use crate::argument::UserAddress;
@@ -21,6 +22,14 @@ pub fn uname(call: &mut Call<'_>, result: UserAddress) -> Outcome {
 }
 
 pub fn sethostname(call: &mut Call<'_>, name: UserAddress, len: i32) -> Result<Outcome, Errno> {
+    set_name(call, name, len, version::set_host_name)
+}
+
+pub fn setdomainname(call: &mut Call<'_>, name: UserAddress, len: i32) -> Result<Outcome, Errno> {
+    set_name(call, name, len, version::set_domain_name)
+}
+
+fn set_name(call: &mut Call<'_>, name: UserAddress, len: i32, store: fn(&[u8])) -> Result<Outcome, Errno> {
     call.thread.credentials().require(Capabilities::SYS_ADMIN)?;
     let len =
         usize::try_from(len).ok().filter(|&len| len <= version::LONGEST_HOST_NAME).ok_or(Errno::EINVAL)?;
@@ -28,7 +37,7 @@ pub fn sethostname(call: &mut Call<'_>, name: UserAddress, len: i32) -> Result<O
     Ok(attempt(call, move || {
         let mut bytes = [0; version::LONGEST_HOST_NAME];
         memory.read_bytes(name.get(), &mut bytes[..len])?;
-        version::set_host_name(&bytes[..len]);
+        store(&bytes[..len]);
         Ok(0)
     }))
 }
@@ -107,6 +116,7 @@ pub fn sysinfo(call: &mut Call<'_>, result: UserAddress) -> Outcome {
         totalram: (statistics.total * kernel_hal::PAGE_SIZE) as u64,
         freeram: (statistics.free * kernel_hal::PAGE_SIZE) as u64,
         procs: linux_object::process::all_processes().len() as u16,
+        loads: linux_object::load::averages().map(|load| load << (SI_LOAD_SHIFT - FRACTION_BITS)),
         mem_unit: 1,
         ..Sysinfo::default()
     };

@@ -128,7 +128,7 @@ syscall_table! {
     35 unlinkat(directory: Fd, path: PathAddress, flags: u32) => names::unlinkat, Full, "";
     36 symlinkat(target: PathAddress, directory: Fd, path: PathAddress) => names::symlinkat, Full, "";
     37 linkat(old_directory: Fd, old: PathAddress, new_directory: Fd, new: PathAddress, flags: u32) => names::linkat, Partial, "AT_EMPTY_PATH is refused";
-    40 mount(source: PathAddress, target: PathAddress, kind: PathAddress, flags: Bits, options: PathAddress) => mount::mount, Partial, "new mounts of filesystems without a device; options are refused";
+    40 mount(source: PathAddress, target: PathAddress, kind: PathAddress, flags: Bits, options: PathAddress) => mount::mount, Partial, "new mounts; options only of ext4, MS_RDONLY only of filesystems on disks";
     43 statfs(path: PathAddress, result: UserAddress) => names::statfs, Full, "";
     44 fstatfs(fd: Fd, result: UserAddress) => names::fstatfs, Full, "";
     45 truncate(path: PathAddress, size: i64) => names::truncate, Full, "";
@@ -161,6 +161,8 @@ syscall_table! {
     79 newfstatat(directory: Fd, path: PathAddress, buffer: UserAddress, flags: u32) => file::newfstatat, Full, "";
     80 fstat(fd: Fd, buffer: UserAddress) => file::fstat, Full, "";
     81 sync() => mount::sync, Full, "";
+    82 fsync(fd: Fd) => mount::fsync, Full, "";
+    83 fdatasync(fd: Fd) => mount::fdatasync, Full, "";
     84 sync_file_range(fd: Fd, offset: i64, len: i64, flags: u32) => file::sync_file_range, Full, "the whole file is stored";
     85 timerfd_create(clock: i32, flags: i32) => event::timerfd_create, Full, "";
     86 timerfd_settime(fd: Fd, flags: i32, new: UserAddress, old: UserAddress) => event::timerfd_settime, Full, "";
@@ -226,6 +228,7 @@ syscall_table! {
     159 setgroups(size: i32, list: UserAddress) => identity::setgroups, Full, "";
     160 uname(result: UserAddress) => system::uname, Full, "";
     161 sethostname(name: UserAddress, len: i32) => system::sethostname, Full, "";
+    162 setdomainname(name: UserAddress, len: i32) => system::setdomainname, Full, "";
     163 getrlimit(resource: u32, result: UserAddress) => limits::getrlimit, Full, "";
     164 setrlimit(resource: u32, limit: UserAddress) => limits::setrlimit, Partial, "as prlimit64";
     165 getrusage(who: i32, result: UserAddress) => usage::getrusage, Partial, "major faults and block operations are zero";
@@ -240,7 +243,7 @@ syscall_table! {
     176 getgid() => identity::getgid, Full, "";
     177 getegid() => identity::getegid, Full, "";
     178 gettid() => process::gettid, Full, "";
-    179 sysinfo(result: UserAddress) => system::sysinfo, Partial, "load averages are zero";
+    179 sysinfo(result: UserAddress) => system::sysinfo, Full, "";
     198 socket(family: i32, kind: i32, protocol: i32) => socket::socket, Partial, "no family has single sockets; local ones come in pairs";
     199 socketpair(family: i32, kind: i32, protocol: i32, result: UserAddress) => socket::socketpair, Full, "";
     204 getsockname(fd: Fd, address: UserAddress, len: UserAddress) => socket::getsockname, Full, "";

@@ -4,6 +4,7 @@ use alloc::sync::Arc;
 use std::any::Any;
 
 use bitflags::bitflags;
+use linux_abi::stat::DeviceNumber;
 use linux_abi::statfs::Statfs;
 
 use crate::attempt::Attempt;
@@ -33,6 +34,11 @@ pub trait FileSystem: Any + Send + Sync {
     /// What there is to know about it.
     fn flags(&self) -> FileSystemFlags;
 
+    /// The device that it lies on, if any: what `stat` says of its files.
+    fn device(&self) -> Option<DeviceNumber> {
+        None
+    }
+
     /// The directory at its top.
     fn root(&self) -> Arc<dyn INode>;
 
@@ -43,6 +49,9 @@ pub trait FileSystem: Any + Send + Sync {
     fn sync(&self) -> Attempt<'_, ()> {
         Attempt::ready(())
     }
+
+    /// Forgets what nobody uses and what can be brought again from where it is stored.
+    fn drop_caches(&self) {}
 
     /// Options as /proc/mounts shows them, after the mount's own: empty, or beginning with a comma.
     fn show_options(&self, _output: &mut dyn std::fmt::Write) -> std::fmt::Result {

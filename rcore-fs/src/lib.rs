@@ -1,4 +1,4 @@
-//! Filesystems: what a directory and a file are, and the filesystems that need no disk.
+//! Filesystems: what a directory and a file are, and the filesystems there are.
 //!
 //! Principles:
 //! * Two traits, [`FileSystem`] and [`INode`], in the spirit of the original rcore-fs. Each operation that may have to
@@ -11,6 +11,7 @@
 //! * A name is bytes: not empty, no `/`, no NUL, at most 255; `.` and `..` are the caller's.
 //! * What a program can use up (memory, inodes, space) runs out as an error, and leaves everything as it was.
 //!
+//! * [`ext4`]: files on a disk, read-only; [`disk`] is what it sees of the disk.
 //! * [`tmpfs`]: files that live in memory.
 //! * [`generated`]: files, directories and links whose content a callback makes; the mechanism behind /proc and /sys.
 //! * [`initramfs`]: unpacks cpio archives into any filesystem.
@@ -29,11 +30,15 @@ mod inode;
 mod metadata;
 mod names;
 
+pub mod disk;
+pub mod ext4;
 pub mod file_data;
 pub mod generated;
 pub mod initramfs;
 pub mod tmpfs;
 
+#[cfg(test)]
+mod test_disk;
 #[cfg(test)]
 mod test_support;
 

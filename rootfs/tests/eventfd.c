@@ -58,7 +58,6 @@ CASE(bad_arguments_are_refused)
     CHECK_FAILS(read(fd, count, 7), EINVAL);
     CHECK_FAILS(read(fd, (void *)8, 8), EFAULT);
     CHECK_FAILS(write(fd, (void *)8, 8), EFAULT);
-    CHECK_FAILS(lseek(fd, 0, SEEK_SET), ESPIPE);
 }
 
 CASE(readers_and_writers_wait)
@@ -96,8 +95,10 @@ CASE(a_signal_interrupts_a_read)
 
     sigaction(SIGUSR1, &action, NULL);
     if (fork() == 0) {
-        usleep(50000);
-        kill(parent, SIGUSR1);
+        /* Again and again: the first may come before the call. */
+        do
+            usleep(50000);
+        while (kill(parent, SIGUSR1) == 0);
         _exit(0);
     }
     CHECK_FAILS(read(fd, &count, 8), EINTR);

@@ -94,8 +94,10 @@ CASE(a_signal_interrupts_the_opening)
     make();
     sigaction(SIGUSR1, &action, NULL);
     if (fork() == 0) {
-        usleep(100000);
-        kill(parent, SIGUSR1);
+        /* Again and again: the first may come before the call. */
+        do
+            usleep(50000);
+        while (kill(parent, SIGUSR1) == 0);
         _exit(0);
     }
     CHECK_FAILS(open(FIFO, O_RDONLY), EINTR);

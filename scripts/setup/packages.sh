@@ -13,6 +13,7 @@ host  | git                        | git                 | git                 |
 host  | make                       | make                | make                | make               | make
 host  | tar                        | tar                 | tar                 | tar                | tar
 host  | xz                         | xz-utils            | xz-utils            | xz                 | xz
+host  | /usr/sbin/mke2fs           | e2fsprogs           | e2fsprogs           | e2fsprogs          | e2fsprogs
 host  | CERTIFICATES               | ca-certificates | ca-certificates    | -                  | ca-certificates
 qemu  | apt-get                    | apt                 | apt                 | apt                | apt
 qemu  | dpkg-deb                   | dpkg                | dpkg                | dpkg               | dpkg

@@ -2,6 +2,7 @@
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::task::Waker;
 use core::time::Duration;
 
 use executor::TaskOptions;
@@ -9,7 +10,7 @@ use kernel_hal::machine_description::MachineDescription;
 use kernel_hal::{HartId, Instant, machine};
 use ksync::Once;
 use linux_object::{clock, console, random};
-use zcore_drivers::block::BlockDevice;
+use zcore_drivers::block::{BlockDevice, FaultPlan, FaultyBlock, TimerHook};
 use zcore_drivers::entropy::EntropySource;
 use zcore_drivers::probe::{self, Named, mmio_slots};
 use zcore_drivers::real_time_clock::Goldfish;
@@ -29,6 +30,35 @@ static DISKS: Once<Vec<Named<dyn BlockDevice>>> = Once::new();
 /// The disks, in the order of their names.
 pub fn disks() -> &'static [Named<dyn BlockDevice>] {
     DISKS.get().map_or(&[], Vec::as_slice)
+}
+
+/// Wakes by the executor's timers.
+pub struct Timers;
+
+impl TimerHook for Timers {
+    fn wake_at(&self, deadline: Instant, waker: &Waker) {
+        let waker = waker.clone();
+        let timer = async move {
+            executor::sleep_until(deadline).await;
+            waker.wake();
+        };
+        executor::spawn(TaskOptions::new("disk timer"), timer).detach();
+    }
+}
+
+/// A disk for filesystems and programs: with the faults of `disk-faults=` on the command line, for tests.
+pub fn with_faults(disk: Arc<dyn BlockDevice>) -> Arc<dyn BlockDevice> {
+    match command_line().parsed::<FaultPlan>("disk_faults") {
+        Ok(None) => disk,
+        Ok(Some(plan)) => {
+            log::warn!("disks have faults on purpose: {plan:?}");
+            Arc::new(FaultyBlock::new(disk, Arc::new(Timers), plan))
+        }
+        Err(problem) => {
+            log::warn!("{problem}");
+            disk
+        }
+    }
 }
 
 fn enable_line(line: u32) {

@@ -13,6 +13,7 @@ mod interrupts;
 mod kernel_log;
 mod kernel_test;
 mod panic;
+mod root_file_system;
 mod symbols;
 mod user_space;
 

@@ -1,41 +1,42 @@
 //! From the initial RAM disk to the first instruction of the first program.
 
-use alloc::string::ToString;
+use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use executor::TaskOptions;
 use kernel_hal::command_line::{CommandLine, ForInit};
-use kernel_hal::{Instant, machine, time};
+use kernel_hal::{Instant, time};
 use kernel_object::address_space::{AddressSpace, Layout, Limits};
 use linux_abi::Errno;
 use linux_abi::file::OpenFlags;
 use linux_abi::stat::DeviceNumber;
-use linux_object::file::{FileTable, NullDevice, OpenFile, ZeroDevice, open};
+use linux_object::file::{
+    FileTable, FullDevice, NullDevice, OpenFile, RandomDevice, ZeroDevice, add_disk, open,
+};
 use linux_object::machine::{Disk, Hart, Machine};
 use linux_object::namespace::{self, PathContext};
 use linux_object::process::execute::{ProgramRequest, execute};
 use linux_object::process::{first_process, set_thread_spawner, start_first_thread};
 use linux_object::thread::Resources;
 use linux_object::{clock, console, device_files as devices, hardware, kernel_messages, load, procfs, sysfs};
-use rcore_fs::initramfs;
 use rcore_fs::tmpfs::{Tmpfs, TmpfsOptions};
 
-use crate::{ENTRY, command_line, machine_description};
+use crate::{ENTRY, command_line, devices as machine_devices, machine_description, root_file_system};
 
 const MEMORY_DEVICES: u32 = 1;
 const NULL: u32 = 3;
 const ZERO: u32 = 5;
+const FULL: u32 = 7;
+const RANDOM: u32 = 8;
+const RANDOM_TOO: u32 = 9;
 const KERNEL_MESSAGES: u32 = 11;
 const TERMINAL_DEVICES: u32 = 5;
+const CONTROLLING_TERMINAL: u32 = 0;
 const CONSOLE: u32 = 1;
 const SERIAL_DEVICES: u32 = 4;
 const FIRST_SERIAL: u32 = 64;
 const VIRTIO_CONSOLES: u32 = 229;
-const ROOT_PERMISSIONS: u32 = 0o755;
-
-/// Programs that are tried if the command line names none, as on Linux.
-const DEFAULT_PROGRAMS: [&str; 4] = ["/sbin/init", "/etc/init", "/bin/init", "/bin/sh"];
 
 /// Starts the task that starts the first program.
 pub fn start() {
@@ -47,6 +48,7 @@ pub fn start() {
     describe_machine();
     load::start();
     register_devices();
+    register_disks();
     register_file_systems();
     register_harts();
     executor::spawn(TaskOptions::new("boot"), async {
@@ -92,10 +94,13 @@ fn register_devices() {
         NULL => Ok(Arc::new(NullDevice)),
         ZERO => Ok(Arc::new(ZeroDevice)),
         KERNEL_MESSAGES => kernel_messages::open(),
+        FULL => Ok(Arc::new(FullDevice)),
+        RANDOM | RANDOM_TOO => Ok(Arc::new(RandomDevice)),
         _ => Err(Errno::ENXIO),
     });
     open::register_character_devices(TERMINAL_DEVICES, |device| match device.minor() {
         CONSOLE => console::open(),
+        CONTROLLING_TERMINAL => console::open_controlling(),
         _ => Err(Errno::ENXIO),
     });
     // The console's own name: whichever port it is, there is one node for it.
@@ -107,12 +112,26 @@ fn register_devices() {
     devices::add_character_device(name, DeviceNumber::new(major, minor), 0o600);
     devices::add_character_device("null", DeviceNumber::new(MEMORY_DEVICES, NULL), 0o666);
     devices::add_character_device("zero", DeviceNumber::new(MEMORY_DEVICES, ZERO), 0o666);
+    devices::add_character_device("full", DeviceNumber::new(MEMORY_DEVICES, FULL), 0o666);
+    devices::add_character_device("random", DeviceNumber::new(MEMORY_DEVICES, RANDOM), 0o666);
+    devices::add_character_device("urandom", DeviceNumber::new(MEMORY_DEVICES, RANDOM_TOO), 0o666);
+    devices::add_character_device("tty", DeviceNumber::new(TERMINAL_DEVICES, CONTROLLING_TERMINAL), 0o666);
     let messages = DeviceNumber::new(MEMORY_DEVICES, KERNEL_MESSAGES);
     devices::add_character_device("kmsg", messages, 0o644);
     devices::add_character_device("console", DeviceNumber::new(TERMINAL_DEVICES, CONSOLE), 0o600);
 }
 
+fn register_disks() {
+    for disk in machine_devices::disks() {
+        add_disk(&disk.name, machine_devices::with_faults(disk.device.clone()));
+    }
+    kernel_object::paged_object::set_spawner(|future| {
+        executor::spawn(TaskOptions::new("read-ahead"), future).detach();
+    });
+}
+
 fn register_file_systems() {
+    root_file_system::register();
     namespace::register("proc", procfs::file_system);
     namespace::register("sysfs", sysfs::file_system);
     namespace::register("devtmpfs", devices::file_system);
@@ -120,59 +139,48 @@ fn register_file_systems() {
 }
 
 /// A tmpfs may fill half of memory, as on Linux.
-fn tmpfs_options() -> TmpfsOptions {
+pub fn tmpfs_options() -> TmpfsOptions {
     let half = kernel_object::frame::statistics().total as u64 / 2;
     TmpfsOptions { most_pages: Some(half), most_inodes: Some(half), ..TmpfsOptions::default() }
 }
 
 /// Why there is no first program.
 enum Failure {
-    NoMemory,
-    NoInitialFiles,
-    BadInitialFiles(initramfs::ArchiveError),
-    NoProgram(alloc::string::String, Errno),
+    Memory,
+    Root(root_file_system::Failure),
+    Program(String, Errno),
 }
 
 impl core::fmt::Display for Failure {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
-            Self::NoMemory => f.write_str("no memory for the first program"),
-            Self::NoInitialFiles => f.write_str("there is no initramfs to start from: pass one with -initrd"),
-            Self::BadInitialFiles(error) => write!(f, "initramfs: {error}"),
-            Self::NoProgram(name, errno) => write!(f, "cannot run {name} as the first program: {errno}"),
+            Self::Memory => f.write_str("no memory for the first program"),
+            Self::Root(failure) => failure.fmt(f),
+            Self::Program(name, errno) => write!(f, "cannot run {name} as the first program: {errno}"),
         }
     }
 }
 
 async fn run_first_program() -> Result<(), Failure> {
-    let options = TmpfsOptions { permissions: ROOT_PERMISSIONS, ..tmpfs_options() };
-    let root = Tmpfs::new(clock::time_stamp, &options).map_err(|_| Failure::NoMemory)?;
-    let root = namespace::attach(root, None);
-    let ramdisk = machine_description().chosen.initial_ramdisk.ok_or(Failure::NoInitialFiles)?;
-    // SAFETY: boot kept the ramdisk's memory away from the frame allocator, so nobody writes it.
-    let image = unsafe { machine::physical_slice(ramdisk.start..ramdisk.end()) };
-    let summary = initramfs::unpack(image, root.inode()).await.map_err(Failure::BadInitialFiles)?;
-    log::info!("initramfs: {} files, {} KiB", summary.entries, summary.data_bytes >> 10);
-
-    let space = AddressSpace::new(Layout::default(), Limits::USUAL).map_err(|_| Failure::NoMemory)?;
+    let root = root_file_system::prepare().await.map_err(Failure::Root)?;
+    let space = AddressSpace::new(Layout::default(), Limits::USUAL).map_err(|_| Failure::Memory)?;
     let resources = Resources {
         address_space: space,
         files: Arc::new(FileTable::default()),
-        paths: Arc::new(PathContext::new(root)),
+        paths: Arc::new(PathContext::new(root.place)),
         signal_actions: Arc::default(),
         image: Arc::default(),
     };
     open_console(&resources);
-    let thread = first_process(resources.clone()).map_err(|_| Failure::NoMemory)?;
+    let thread = first_process(resources.clone()).map_err(|_| Failure::Memory)?;
     let command_line = command_line();
     let (arguments, environment) = words_for_init(&command_line);
-    let named = command_line.ramdisk_init().unwrap_or("/init");
     let mut last_error = Errno::ENOENT;
-    for program in core::iter::once(named).chain(DEFAULT_PROGRAMS) {
-        let mut all_arguments = alloc::vec![program.as_bytes().to_vec()];
+    for path in &root.programs {
+        let mut all_arguments = alloc::vec![path.as_bytes().to_vec()];
         all_arguments.extend(arguments.iter().cloned());
         let request = ProgramRequest {
-            path: program.as_bytes().to_vec(),
+            path: path.as_bytes().to_vec(),
             place: None,
             path_is_hidden: false,
             arguments: all_arguments,
@@ -182,17 +190,14 @@ async fn run_first_program() -> Result<(), Failure> {
             Ok(program) => {
                 let entry = ENTRY.get().copied().unwrap_or_default();
                 let micros = Instant::now().since(entry).as_micros();
-                log::info!("first program: {named}, {micros} us after the kernel's entry");
+                log::info!("first program: {path}, {micros} us after the kernel's entry");
                 start_first_thread(thread, program);
                 return Ok(());
             }
             Err(errno) => last_error = errno,
         }
-        if command_line.ramdisk_init().is_some() {
-            break;
-        }
     }
-    Err(Failure::NoProgram(named.into(), last_error))
+    Err(Failure::Program(root.programs.join(", "), last_error))
 }
 
 fn words_for_init(command_line: &CommandLine<'_>) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {

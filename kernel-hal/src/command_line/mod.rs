@@ -31,6 +31,9 @@ const KNOWN_KEYS: &[&str] = &[
     "rdinit",
     "root",
     "rootfstype",
+    "rootflags",
+    "rootwait",
+    "rootdelay",
     "ro",
     "rw",
     "quiet",
@@ -42,6 +45,7 @@ const KNOWN_KEYS: &[&str] = &[
     "panic_test",
     "trace",
     "watchdog",
+    "disk_faults",
     "kbench",
 ];
 

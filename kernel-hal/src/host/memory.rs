@@ -49,3 +49,12 @@ pub fn reserve_pages(count: usize) -> PhysAddr {
     assert!(first + count <= SIZE / PAGE_SIZE, "the host's arena is used up");
     PhysAddr::new(BASE + first * PAGE_SIZE)
 }
+
+/// Fills a frame with zeros if the machine has a fast way to do so; this one has not.
+///
+/// # Safety
+/// None here; on machines that have one, the frame must be one whose content the caller may change.
+#[inline]
+pub const unsafe fn zero_frame(_frame: PhysAddr) -> bool {
+    false
+}

@@ -9,7 +9,9 @@ use crate::{index_at_level, page_size_at_level};
 /// Whether there are other harts whose TLB must be asked: a software walk keeps none.
 pub const REMOTE_HARTS_EXIST: bool = false;
 /// How many address-space numbers the machine tells apart.
-pub const ADDRESS_SPACE_NUMBERS: usize = 1 << 16;
+pub const fn address_space_numbers() -> usize {
+    1 << 16
+}
 
 thread_local! {
     static ROOT: Cell<Option<PhysAddr>> = const { Cell::new(None) };

@@ -18,6 +18,8 @@ pub struct HartDescription<'a> {
     pub isa_extensions: Strings<'a>,
     /// `mmu-type`: the largest paging mode; empty if not given.
     pub mmu_type: &'a str,
+    /// `riscv,cboz-block-size`: how many bytes one instruction of Zicboz clears; 0 if not given.
+    pub zero_block_bytes: usize,
     /// How other nodes refer to the hart's own interrupt controller.
     pub(super) interrupt_controller: Option<u32>,
 }
@@ -101,6 +103,7 @@ fn read_hart<'a>(node: &Node<'a>) -> Option<HartDescription<'a>> {
         isa: node.text("riscv,isa").unwrap_or(""),
         isa_extensions: node.strings("riscv,isa-extensions"),
         mmu_type: node.text("mmu-type").unwrap_or(""),
+        zero_block_bytes: node.u32("riscv,cboz-block-size").map_or(0, |bytes| bytes as usize),
         interrupt_controller: controller.and_then(|controller| controller.u32("phandle")),
     })
 }

@@ -4,7 +4,7 @@ use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 use super::stacks::{self, Purpose};
 use super::{boot, hart, kernel_space, memory, paging, plic, power, time, trap};
-use crate::machine_description::MachineDescription;
+use crate::machine_description::{HartDescription, MachineDescription};
 use crate::{HartId, MAX_HARTS, PhysAddr, interrupt};
 
 pub use super::power::stop_hart;
@@ -80,6 +80,11 @@ pub fn configure(description: &MachineDescription) -> bool {
         }
         plic::open(HartId::BOOT);
     }
+    let zero_block =
+        |hart: &HartDescription<'_>| if hart.has_extension("zicboz") { hart.zero_block_bytes } else { 0 };
+    if description.usable_harts().all(|hart| zero_block(hart) == memory::ZERO_BLOCK_BYTES) {
+        memory::use_zero_blocks();
+    }
     let has_stimecmp = description.usable_harts().all(|hart| hart.has_sstc());
     time::initialize(u64::from(description.timebase_frequency_hz), has_stimecmp)
 }
@@ -87,6 +92,7 @@ pub fn configure(description: &MachineDescription) -> bool {
 /// Third step: the kernel's half of the address space, for physical addresses below `memory_end`.
 pub fn build_kernel_space(memory_end: PhysAddr) {
     kernel_space::build(memory_end);
+    paging::discover_address_space_numbers();
     let root = paging::kernel_root().expect("just built");
     SECONDARY_SATP.store(MODE_SV39 | root.page_number(), Ordering::Release);
 }

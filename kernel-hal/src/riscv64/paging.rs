@@ -7,14 +7,44 @@ use crate::{PAGE_SHIFT, PhysAddr, VirtAddr};
 
 /// Whether there are other harts whose TLB must be asked.
 pub const REMOTE_HARTS_EXIST: bool = true;
-/// How many address-space numbers the machine tells apart (QEMU implements all 16 bits).
-pub const ADDRESS_SPACE_NUMBERS: usize = 1 << 16;
 
 const MODE_SV39: usize = 8 << 60;
 const ADDRESS_SPACE_SHIFT: usize = 44;
 const ROOT_MASK: usize = (1 << ADDRESS_SPACE_SHIFT) - 1;
 
+const ADDRESS_SPACE_MASK: usize = 0xffff;
+
 static KERNEL_ROOT: AtomicUsize = AtomicUsize::new(0);
+static ADDRESS_SPACE_NUMBERS: AtomicUsize = AtomicUsize::new(1);
+
+/// How many address-space numbers the machine tells apart; 1 if it does not.
+pub fn address_space_numbers() -> usize {
+    ADDRESS_SPACE_NUMBERS.load(Ordering::Relaxed)
+}
+
+/// Finds out how many address-space numbers there are: bits that the machine does not implement stay zero.
+pub(super) fn discover_address_space_numbers() {
+    let (before, found): (usize, usize);
+    // SAFETY: the root stays what it is, so the code goes on in the same mapping; what was remembered under the number
+    // that is tried out is forgotten.
+    unsafe {
+        asm!(
+            "csrr {before}, satp",
+            "or {found}, {before}, {all}",
+            "csrw satp, {found}",
+            "csrr {found}, satp",
+            "csrw satp, {before}",
+            "sfence.vma",
+            before = out(reg) before,
+            found = out(reg) found,
+            all = in(reg) ADDRESS_SPACE_MASK << ADDRESS_SPACE_SHIFT,
+            options(nostack, preserves_flags),
+        );
+    }
+    debug_assert_eq!(before >> ADDRESS_SPACE_SHIFT & ADDRESS_SPACE_MASK, 0);
+    let highest = found >> ADDRESS_SPACE_SHIFT & ADDRESS_SPACE_MASK;
+    ADDRESS_SPACE_NUMBERS.store(highest + 1, Ordering::Relaxed);
+}
 
 /// Makes the tables at `root` translate user addresses on this hart, under the number `address_space`.
 #[inline]

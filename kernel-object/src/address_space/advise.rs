@@ -178,7 +178,7 @@ impl AddressSpace {
         clear: AreaFlags,
     ) -> Result<(), MapError> {
         let range = user_range(start, len)?;
-        self.inner.lock().change_pieces(&range, false, |area| area.flags = area.flags - clear | set)
+        self.inner.lock().change_pieces(&range, false, |area| area.flags = (area.flags - clear) | set)
     }
 
     /// Says what a forked child gets of a range (`MADV_DONTFORK`, `MADV_WIPEONFORK` and their opposites). Only private

@@ -95,7 +95,7 @@ impl Inner {
     fn set_lock(&mut self, range: Range<VirtAddr>, flags: AreaFlags) -> Result<(), MapError> {
         self.change_pieces(&range, true, |area| {
             if !area.flags.contains(AreaFlags::DROPPABLE) {
-                area.flags = area.flags - LOCK_FLAGS | flags;
+                area.flags = (area.flags - LOCK_FLAGS) | flags;
             }
         })
     }
@@ -105,7 +105,7 @@ impl Inner {
         // Without holes in what is looked at this cannot fail; holes between areas are passed over.
         let _ = self.change_pieces(&everything, false, |area| {
             if !area.flags.contains(AreaFlags::DROPPABLE) {
-                area.flags = area.flags - LOCK_FLAGS | flags;
+                area.flags = (area.flags - LOCK_FLAGS) | flags;
             }
         });
     }

@@ -16,7 +16,7 @@ const NUMBER_BITS: u32 = 16;
 
 pub(super) struct Numbers {
     /// How many numbers the machine has, 0 included.
-    count: usize,
+    count: fn() -> usize,
     generation: AtomicU64,
     /// What each hart runs; 0 from a new generation's begin until the hart next changes.
     active: [AtomicU64; MAX_HARTS],
@@ -45,7 +45,7 @@ pub(super) const fn number_of(context: u64) -> u16 {
 }
 
 impl Numbers {
-    pub(super) const fn new(count: usize) -> Self {
+    pub(super) const fn new(count: fn() -> usize) -> Self {
         Self {
             count,
             generation: AtomicU64::new(1),
@@ -78,7 +78,7 @@ impl Numbers {
     #[cold]
     fn activate_slowly(&self, context: &AtomicU64, hart: HartId) -> Activation {
         // Every hart may keep one number over a rollover; fewer numbers than that are as good as none.
-        if self.count < 2 * MAX_HARTS + 2 {
+        if (self.count)() < 2 * MAX_HARTS + 2 {
             context.store(1 << NUMBER_BITS, Ordering::Relaxed);
             return Activation { number: 0, flush_all: true };
         }
@@ -107,7 +107,7 @@ impl Numbers {
             return generation << NUMBER_BITS | u64::from(number_of(old));
         }
         loop {
-            if usize::from(state.next) >= self.count.min(1 << NUMBER_BITS) - 1 {
+            if usize::from(state.next) >= (self.count)().min(1 << NUMBER_BITS) - 1 {
                 self.begin_generation(state);
             }
             let number = state.next;
@@ -145,7 +145,7 @@ mod tests {
     #[test]
     fn translations_of_two_spaces_never_share_a_number() {
         const ROUNDS: usize = if cfg!(miri) { 100 } else { 20_000 };
-        let numbers = Numbers::new(24);
+        let numbers = Numbers::new(|| 24);
         let contexts: Vec<AtomicU64> = (0..60).map(|_| AtomicU64::new(0)).collect();
         // What each hart may remember: number -> address space.
         let mut remembered: Vec<HashMap<u16, usize>> = vec![HashMap::new(); MAX_HARTS];
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn a_machine_without_numbers_flushes_every_time() {
-        let numbers = Numbers::new(1);
+        let numbers = Numbers::new(|| 1);
         let context = AtomicU64::new(0);
         for _ in 0..3 {
             let activation = numbers.activate(&context, HartId::BOOT);

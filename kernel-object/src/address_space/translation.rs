@@ -11,7 +11,7 @@ use kernel_hal::{HartId, HartMask, PhysAddr, VirtAddr, interrupt, paging};
 
 use super::numbers::{Numbers, number_of};
 
-static NUMBERS: Numbers = Numbers::new(paging::ADDRESS_SPACE_NUMBERS);
+static NUMBERS: Numbers = Numbers::new(paging::address_space_numbers);
 
 pub(super) struct Translation {
     root: PhysAddr,

@@ -36,6 +36,10 @@ unsafe fn words<'a>(frame: PhysAddr) -> &'a [AtomicU64; WORDS_IN_PAGE] {
 #[inline]
 pub(super) unsafe fn zero(frame: PhysAddr) {
     // SAFETY: passed on to the caller.
+    if unsafe { memory::zero_frame(frame) } {
+        return;
+    }
+    // SAFETY: passed on to the caller.
     for chunk in unsafe { words(frame) }.as_chunks::<{ 2 * UNROLLED }>().0 {
         for word in chunk {
             word.store(0, Relaxed);

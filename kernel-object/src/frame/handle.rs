@@ -197,6 +197,13 @@ impl SharedFrame {
         PinnedFrame(shared)
     }
 
+    /// Turns this ownership into one that holds the frame still.
+    #[inline]
+    pub fn into_pin(self) -> PinnedFrame {
+        note(self.0).extra.fetch_add(ONE_PIN, Ordering::AcqRel);
+        PinnedFrame(self)
+    }
+
     /// Lets go of this ownership without giving it up; [`SharedFrame::from_address`] takes it up again. For
     /// ownership that is written down as an address: in a page-table entry.
     #[inline]

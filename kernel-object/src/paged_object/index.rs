@@ -25,6 +25,8 @@ pub(super) struct Slot {
     pub(super) writing: bool,
     /// Somebody used the page since reclaim last looked.
     pub(super) referenced: bool,
+    /// Its use begins the next window of read-ahead.
+    pub(super) begins_read_ahead: bool,
 }
 
 struct Node<T> {

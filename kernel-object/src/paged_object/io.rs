@@ -7,6 +7,7 @@
 use alloc::sync::Arc;
 use core::num::NonZeroU32;
 use core::ops::Range;
+use core::sync::atomic::Ordering;
 
 use kernel_hal::PAGE_SIZE;
 
@@ -133,8 +134,17 @@ impl PagedObject {
     /// A page for reading, if it is in memory. In place of a hole in an object without a pager there is a page of
     /// zeros that does not become part of the object.
     pub fn try_pin(self: &Arc<Self>, index: u64) -> Result<PinnedFrame, Stop> {
+        self.try_pin_ahead(index, 1)
+    }
+
+    /// As [`PagedObject::try_pin`], for a reader that is going to want `wanted` pages from this one on.
+    pub fn try_pin_ahead(self: &Arc<Self>, index: u64, wanted: u64) -> Result<PinnedFrame, Stop> {
         match self.look_up_to_read(index) {
-            Some(Lookup::Present { frame, .. }) => Ok(frame.pin()),
+            Some(Lookup::Present { frame, .. }) => {
+                self.continue_read_ahead();
+                Ok(frame.into_pin())
+            }
+            Some(Lookup::Absent) => Err(Stop::Load(self.load_ahead(index, wanted))),
             Some(other) => Err(self.stop_for(index, other)),
             None => match Frame::allocate_zeroed(FrameKind::Object) {
                 Ok(frame) => Ok(SharedFrame::from(frame).pin()),
@@ -187,6 +197,15 @@ impl PagedObject {
         Some(self.look_up_locked(&mut state, index, false))
     }
 
+    /// Brings the next window if the page that was just looked up says so.
+    #[inline]
+    fn continue_read_ahead(self: &Arc<Self>) {
+        if self.wants_read_ahead.load(Ordering::Relaxed) {
+            self.wants_read_ahead.store(false, Ordering::Relaxed);
+            self.read_ahead();
+        }
+    }
+
     fn stop_for(self: &Arc<Self>, index: u64, lookup: Lookup) -> Stop {
         match lookup {
             Lookup::Absent => Stop::Load(self.load(index)),
@@ -208,7 +227,10 @@ impl PagedObject {
             let piece = (len - done).min(PAGE_SIZE - inside);
             let destination = &mut destination[done..done + piece];
             match self.look_up_to_read(page_of(at)) {
-                Some(Lookup::Present { frame, .. }) => frame.read(inside, destination),
+                Some(Lookup::Present { frame, .. }) => {
+                    self.continue_read_ahead();
+                    frame.read(inside, destination);
+                }
                 None => destination.fill(0),
                 // Truncated since the size was looked at.
                 Some(Lookup::BeyondEnd) => break,

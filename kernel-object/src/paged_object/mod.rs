@@ -8,7 +8,8 @@
 //! Without a pager, a missing page is a page of zeros, made on demand, and nothing is ever dirty; a [`PageAccount`] may
 //! limit how many are made. Reading from the kernel's side makes none: a hole stays one. With a pager, a missing
 //! page is brought by [`PageLoad`], read ahead if access is sequential; whoever comes meanwhile waits on the object's
-//! queue. A load that is cancelled or fails leaves the page missing and wakes the others, who try for themselves.
+//! queue. A load that is cancelled leaves the page missing and wakes the others, who try for themselves; one that fails
+//! fails for all who waited.
 //!
 //! Every operation is a pair: a synchronous attempt (`try_...`) that takes one spin lock and never waits, and an
 //! `async` one built on it. No lock is held while bytes are copied or the pager works: pages are owned meanwhile.
@@ -24,6 +25,8 @@ mod io;
 mod load;
 mod mapping;
 mod pager;
+mod read_ahead;
+mod reclaim;
 mod seals;
 mod shared_pages;
 mod size;
@@ -35,7 +38,7 @@ use alloc::sync::Arc;
 use core::fmt;
 use core::num::NonZeroU32;
 use core::ops::Range;
-use core::sync::atomic::AtomicU8;
+use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use kernel_hal::PAGE_SIZE;
 use ksync::{Rank, SpinLock, WaitQueue};
@@ -48,6 +51,8 @@ pub use account::PageAccount;
 pub use io::{Progress, Stop, WritePin};
 pub use mapping::{Mapper, Unmapping};
 pub use pager::{PageLoad, Pager, PagerError, PagerFuture};
+pub use read_ahead::{Spawner, set_spawner};
+pub use reclaim::reclaim;
 pub use seals::{Sealed, Seals};
 pub use shared_pages::SharedPages;
 
@@ -58,7 +63,8 @@ struct State {
     pages: PageIndex,
     size: u64,
     mappers: Mappers,
-    read_ahead: load::ReadAhead,
+    read_ahead: read_ahead::ReadAhead,
+    failures: load::Failures,
     last_token: NonZeroU32,
     write_error: Option<PagerError>,
 }
@@ -70,6 +76,10 @@ pub struct PagedObject {
     page_settled: WaitQueue,
     pager: Option<Arc<dyn Pager>>,
     account: Option<Arc<dyn PageAccount>>,
+    /// A page was used that begins the next window of read-ahead.
+    wants_read_ahead: AtomicBool,
+    /// Its number among the objects whose pages can be given up.
+    cache_number: Option<u64>,
     /// What may no longer be done to it: [`Seals`].
     seals: AtomicU8,
 }
@@ -126,7 +136,8 @@ impl PagedObject {
             pages: PageIndex::default(),
             size: size.min(LARGEST_SIZE),
             mappers: Mappers::default(),
-            read_ahead: load::ReadAhead::default(),
+            read_ahead: read_ahead::ReadAhead::default(),
+            failures: [None; _],
             last_token: NonZeroU32::MIN,
             write_error: None,
         };
@@ -135,6 +146,8 @@ impl PagedObject {
             page_settled: WaitQueue::new("page settled"),
             pager,
             account,
+            wants_read_ahead: AtomicBool::new(false),
+            cache_number: None,
             seals: AtomicU8::new(Seals::SEAL.bits()),
         }
     }
@@ -176,6 +189,9 @@ impl PagedObject {
     fn look_up_locked(&self, state: &mut State, index: u64, for_store: bool) -> Lookup {
         let found = state.pages.get(index).and_then(|slot| {
             slot.referenced = true;
+            if core::mem::take(&mut slot.begins_read_ahead) {
+                self.wants_read_ahead.store(true, Ordering::Relaxed);
+            }
             slot.frame.clone()
         });
         let Some(pager) = &self.pager else {
@@ -262,6 +278,9 @@ impl Drop for PagedObject {
     fn drop(&mut self) {
         let pages = self.state.get_mut().pages.len() as u64;
         self.refund(pages);
+        if let Some(number) = self.cache_number {
+            reclaim::forget(number);
+        }
     }
 }
 

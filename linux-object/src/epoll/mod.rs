@@ -234,7 +234,7 @@ impl Epoll {
                 Err(Obstacle::Error(errno)) => return Err(errno),
                 Err(Obstacle::Wait(page)) => page.await?,
                 // Copies to a program's memory meet no others.
-                Err(Obstacle::NotReady(_) | Obstacle::NotReadyFor(..)) => return Err(Errno::EFAULT),
+                Err(_) => return Err(Errno::EFAULT),
             }
         }
     }

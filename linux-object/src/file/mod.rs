@@ -4,9 +4,11 @@
 //! is one opening of it: access mode, status flags, position. A [`FileTable`] gives openings their numbers.
 
 mod anonymous;
+mod block_device;
 mod companion;
 mod directory;
 mod generated;
+mod memory_devices;
 mod null;
 mod page_ring;
 mod pipe;
@@ -33,12 +35,14 @@ use rcore_fs::{DirectorySink, FIRST_ENTRY, INode};
 use crate::epoll::{Registration, Watcher};
 use crate::memory::mapping::MappedContent;
 use crate::namespace::Place;
-use crate::obstacle::{Attempt, Obstacle, Waitable};
+use crate::obstacle::{Attempt, Obstacle, Slow, Waitable};
 use crate::thread::Thread;
 use crate::user_buffer::UserBuffer;
 
 pub use anonymous::{AnonymousNode, anonymous_number};
+pub use block_device::{DiskFile, add_disk, disk_at, disk_named, disks};
 pub use companion::Companion;
+pub use memory_devices::{FullDevice, RandomDevice};
 pub use null::{NullDevice, ZeroDevice};
 pub use page_ring::{PageRing, Slot, SlotKind};
 pub use pipe::{PIPE_MAX_SIZE, Pipe, PipeEnd, PipeEnds, pipe};
@@ -123,6 +127,11 @@ pub trait File: Waitable + Any {
     /// What opening it once more through `/proc/PID/fd` opens, if it has no path by which to open it.
     fn reopen(self: Arc<Self>, _flags: OpenFlags) -> Result<Arc<dyn File>, Errno> {
         Err(Errno::ENXIO)
+    }
+
+    /// What `fsync` waits for beside the inode.
+    fn sync(&self) -> Option<Slow<Result<(), Errno>>> {
+        None
     }
 
     /// What `mmap` shows of it.

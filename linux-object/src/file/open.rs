@@ -12,7 +12,7 @@ use rcore_fs::{Contents, Creation, INode, NewNode};
 use super::directory::Directory;
 use super::generated::GeneratedOpening;
 use super::regular::RegularFile;
-use super::{AnonymousNode, Companion, File, OpenFile, PipeEnd};
+use super::{AnonymousNode, Companion, DiskFile, File, OpenFile, PipeEnd, disk_at};
 use crate::credentials::{Credentials, Permission};
 use crate::namespace::{LastComponent, PathContext, Place, walk, walk_to_parent};
 
@@ -90,6 +90,9 @@ async fn create(
         Err(Errno::ENOENT) => {}
         Err(error) => return Err(error),
     }
+    if directory.mount().is_read_only() {
+        return Err(Errno::EROFS);
+    }
     let above = directory.inode().metadata().await?;
     credentials.check(&above, Permission::WRITE | Permission::EXECUTE)?;
     let creation = Creation {
@@ -125,6 +128,10 @@ async fn open_existing(
         }
         _ => {}
     }
+    // Of a filesystem that cannot be changed; a device that has its node there can.
+    if writes && inode.file_type() == FileType::Regular && place.mount().is_read_only() {
+        return Err(Errno::EROFS);
+    }
     let metadata = inode.metadata().await?;
     let mut wanted = Permission::empty();
     wanted.set(Permission::READ, flags.bits() & O_ACCMODE != linux_abi::file::O_WRONLY);
@@ -143,6 +150,10 @@ pub(crate) async fn object(inode: &Arc<dyn INode>, flags: OpenFlags) -> Result<A
         (FileType::Directory, _) => Ok(Arc::new(Directory)),
         (FileType::Fifo, _) => Ok(Arc::new(PipeEnd::open_fifo(Companion::of(inode), flags)?)),
         (FileType::CharacterDevice, _) => character_device(inode.metadata().await?.device),
+        (FileType::BlockDevice, _) => {
+            let disk = disk_at(inode.metadata().await?.device)?;
+            Ok(Arc::new(DiskFile::new(disk, flags.contains(OpenFlags::DIRECT))))
+        }
         (_, Contents::Pages(pages)) => Ok(Arc::new(RegularFile::new(inode.clone(), pages))),
         (_, Contents::Generated(file)) => {
             file.check_open()?;

@@ -63,31 +63,68 @@ impl Waitable for RegularFile {
     }
 }
 
+/// Moves bytes of an object to the program. Returns what was moved in all.
+pub(super) fn read_pages(pages: &Arc<PagedObject>, offset: u64, buffer: &mut UserBuffer) -> Attempt {
+    let start = buffer.done();
+    loop {
+        let at = offset.saturating_add((buffer.done() - start) as u64);
+        let left = usize::try_from(pages.size().saturating_sub(at)).unwrap_or(usize::MAX);
+        let inside = (at % PAGE_SIZE as u64) as usize;
+        let remaining = buffer.remaining();
+        let most = left.min(PAGE_SIZE - inside).min(remaining);
+        if most == 0 {
+            return Ok(buffer.done());
+        }
+        let wanted = (inside + remaining.min(left)).div_ceil(PAGE_SIZE) as u64;
+        let page = match pages.try_pin_ahead(at / PAGE_SIZE as u64, wanted) {
+            Ok(page) => page,
+            // Truncated since the size was looked at.
+            Err(Stop::BeyondEnd) => return Ok(buffer.done()),
+            Err(stop) => return Err(obstacle_of(stop)),
+        };
+        buffer
+            .move_with(most, |done, destination, len| page.copy_to_user(inside + done, destination, len))?;
+    }
+}
+
+/// Moves bytes from the program to an object, which grows as needed; `allow` is asked before each page. Returns what was
+/// moved in all.
+pub(super) fn write_pages(
+    pages: &Arc<PagedObject>,
+    offset: u64,
+    buffer: &mut UserBuffer,
+    most: usize,
+    allow: impl Fn(u64, usize) -> Result<(), Errno>,
+) -> Attempt {
+    let start = buffer.done();
+    while buffer.remaining() > 0 && buffer.done() - start < most {
+        let at = offset.saturating_add((buffer.done() - start) as u64);
+        let inside = (at % PAGE_SIZE as u64) as usize;
+        let most = (PAGE_SIZE - inside).min(buffer.remaining()).min(most - (buffer.done() - start));
+        allow(at, most)?;
+        let page =
+            pages.try_pin_for_write(at / PAGE_SIZE as u64, inside..inside + most).map_err(obstacle_of)?;
+        let mark = buffer.mark();
+        let outcome = buffer
+            .move_with(most, |done, source, len| page.frame().copy_from_user(inside + done, source, len));
+        let moved = buffer.done() - mark.done();
+        if page.commit(inside, moved) < moved {
+            // The page was to be overwritten whole, and the program's memory ended early: bring it first.
+            buffer.rewind(mark);
+        }
+        outcome?;
+    }
+    Ok(buffer.done())
+}
+
 impl File for RegularFile {
     fn try_read(&self, offset: u64, buffer: &mut UserBuffer) -> Attempt {
         let start = buffer.done();
-        loop {
-            let at = offset.saturating_add((buffer.done() - start) as u64);
-            let left = usize::try_from(self.pages.size().saturating_sub(at)).unwrap_or(usize::MAX);
-            let inside = (at % PAGE_SIZE as u64) as usize;
-            let most = left.min(PAGE_SIZE - inside).min(buffer.remaining());
-            if most == 0 {
-                break;
-            }
-            let page = match self.pages.try_pin(at / PAGE_SIZE as u64) {
-                Ok(page) => page,
-                // Truncated since the size was looked at.
-                Err(Stop::BeyondEnd) => break,
-                Err(stop) => return Err(obstacle_of(stop)),
-            };
-            buffer.move_with(most, |done, destination, len| {
-                page.copy_to_user(inside + done, destination, len)
-            })?;
-        }
+        let outcome = read_pages(&self.pages, offset, buffer);
         if buffer.done() > start {
             self.inode.touch(Touch::ACCESSED);
         }
-        Ok(buffer.done())
+        outcome
     }
 
     fn try_write(&self, offset: u64, buffer: &mut UserBuffer) -> Attempt {
@@ -95,27 +132,12 @@ impl File for RegularFile {
         if offset >= LARGEST_SIZE && buffer.remaining() > 0 {
             return Err(Errno::EFBIG.into());
         }
-        while buffer.remaining() > 0 {
-            let at = offset.saturating_add((buffer.done() - start) as u64);
-            let inside = (at % PAGE_SIZE as u64) as usize;
-            let most = (PAGE_SIZE - inside).min(buffer.remaining());
-            self.check_seals(at, most)?;
-            let page = self
-                .pages
-                .try_pin_for_write(at / PAGE_SIZE as u64, inside..inside + most)
-                .map_err(obstacle_of)?;
-            let mark = buffer.mark();
-            let outcome = buffer
-                .move_with(most, |done, source, len| page.frame().copy_from_user(inside + done, source, len));
-            let moved = buffer.done() - mark.done();
-            if page.commit(inside, moved) < moved {
-                // The page was to be overwritten whole, and the program's memory ended early: bring it first.
-                buffer.rewind(mark);
-            }
+        let outcome =
+            write_pages(&self.pages, offset, buffer, usize::MAX, |at, len| self.check_seals(at, len));
+        if buffer.done() > start {
             self.inode.touch(Touch::WRITTEN);
-            outcome?;
         }
-        Ok(buffer.done())
+        outcome
     }
 
     fn mapped_content(&self, _inode: Option<&Arc<dyn INode>>) -> Result<MappedContent, Errno> {

@@ -81,7 +81,7 @@ pub fn protection_of(bits: u32) -> Protection {
 
 /// There are no huge pages: a size that the machine does not know is an error, of the others there are none left.
 fn refuse_huge_pages(flags: u32) -> Errno {
-    let shift = flags >> MAP_HUGE_SHIFT & MAP_HUGE_MASK;
+    let shift = (flags >> MAP_HUGE_SHIFT) & MAP_HUGE_MASK;
     if shift == 0 || HUGE_PAGE_SHIFTS.contains(&shift) { Errno::ENOMEM } else { Errno::EINVAL }
 }
 

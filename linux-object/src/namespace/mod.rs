@@ -19,8 +19,10 @@ use ksync::{Rank, SpinLock};
 pub use attributes::TimesChange;
 pub use cache::{cached_names, drop_names};
 pub use change::{Actor, Named};
-pub use file_systems::{FileSystemMaker, kinds, make, register};
-pub use mount::{Mount, attach, mounts};
+pub use file_systems::{
+    DiskFileSystemMaker, FileSystemMaker, kinds, make, make_on_disk, needs_disk, register, register_on_disk,
+};
+pub use mount::{Mount, attach, attach_from, detached, mounts};
 pub use place::Place;
 pub use walk::{LastComponent, walk, walk_to_parent};
 

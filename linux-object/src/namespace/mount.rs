@@ -1,10 +1,12 @@
 //! Mounts: which filesystem covers which directory.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use ksync::{Rank, SpinLock};
+use linux_abi::stat::DeviceNumber;
 use rcore_fs::{FileSystem, FileSystemFlags, INode};
 
 use super::Place;
@@ -16,27 +18,40 @@ pub struct Mount {
     root: Arc<dyn INode>,
     attached_at: Option<Arc<Place>>,
     has_volatile_names: bool,
+    /// What was mounted, in the words of who mounted it.
+    source: Box<[u8]>,
 }
 
 static NEXT_ID: AtomicUsize = AtomicUsize::new(1);
 static MOUNTS: SpinLock<Vec<Arc<Mount>>> = SpinLock::new(Rank::MOUNT_TABLE, Vec::new());
 
 impl Mount {
-    fn new(file_system: Arc<dyn FileSystem>, attached_at: Option<Arc<Place>>) -> Arc<Self> {
+    fn new(file_system: Arc<dyn FileSystem>, attached_at: Option<Arc<Place>>, source: &[u8]) -> Arc<Self> {
         let root = file_system.root();
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         let has_volatile_names = file_system.flags().contains(FileSystemFlags::VOLATILE_NAMES);
-        Arc::new(Self { id, file_system, root, attached_at, has_volatile_names })
+        let source = source.into();
+        Arc::new(Self { id, file_system, root, attached_at, has_volatile_names, source })
     }
 
     /// A mount that no path leads to.
     pub(crate) fn detached(file_system: Arc<dyn FileSystem>) -> Arc<Self> {
-        Self::new(file_system, None)
+        Self::new(file_system, None, &[])
     }
 
-    /// A number of its own, also the device number of its filesystem.
+    /// A number of its own.
     pub fn id(&self) -> usize {
         self.id
+    }
+
+    /// The device number of its files: that of the disk it lies on, or one that stands for the mount.
+    pub fn device(&self) -> DeviceNumber {
+        self.file_system.device().unwrap_or_else(|| DeviceNumber::new(0, self.id as u32))
+    }
+
+    /// What was mounted, in the words of who mounted it.
+    pub fn source(&self) -> &[u8] {
+        &self.source
     }
 
     /// Whether nothing can be changed in it.
@@ -67,9 +82,20 @@ impl Mount {
 
 /// Mounts a filesystem over a directory, or as the top of everything. Returns its root.
 pub fn attach(file_system: Arc<dyn FileSystem>, over: Option<Arc<Place>>) -> Arc<Place> {
-    let mount = Mount::new(file_system, over);
+    let name = file_system.name().as_bytes();
+    attach_from(name, file_system, over)
+}
+
+/// As [`attach`]; `source` is what was mounted, in the words of who mounts it.
+pub fn attach_from(source: &[u8], file_system: Arc<dyn FileSystem>, over: Option<Arc<Place>>) -> Arc<Place> {
+    let mount = Mount::new(file_system, over, source);
     MOUNTS.lock().push(mount.clone());
     Place::mount_root(mount)
+}
+
+/// The root of a filesystem that is mounted nowhere, for looking into it.
+pub fn detached(file_system: Arc<dyn FileSystem>) -> Arc<Place> {
+    Place::mount_root(Mount::detached(file_system))
 }
 
 /// All mounts, in the order in which they were made.

@@ -9,7 +9,7 @@ use super::Process;
 use crate::thread::Thread;
 
 /// The largest id plus one: Linux's default `pid_max` on 64-bit machines.
-const LIMIT: i32 = 4 << 20;
+pub const ID_LIMIT: i32 = 4 << 20;
 /// Where numbering goes on after the limit: low numbers stay with the system's first processes.
 const RESTART: i32 = 300;
 
@@ -29,7 +29,7 @@ impl IdentityTable {
     pub(super) fn allocate(&mut self) -> Result<i32, Errno> {
         let mut wrapped = false;
         loop {
-            if self.next >= LIMIT {
+            if self.next >= ID_LIMIT {
                 if wrapped {
                     return Err(Errno::EAGAIN);
                 }
@@ -46,7 +46,7 @@ impl IdentityTable {
 
     /// This very number, if nobody has it.
     pub(super) fn claim(&self, id: i32) -> Result<i32, Errno> {
-        if !(1..LIMIT).contains(&id) {
+        if !(1..ID_LIMIT).contains(&id) {
             return Err(Errno::EINVAL);
         }
         if self.is_free(id) { Ok(id) } else { Err(Errno::EEXIST) }

@@ -35,6 +35,7 @@ use stop::StopState;
 pub use exit::end_thread;
 pub use fork::{CloneRequest, clone, fork_count};
 pub use group::{GroupError, set_group, start_session};
+pub use identity::ID_LIMIT;
 pub use start::{StartedThread, first_process, set_thread_spawner, start_first_thread};
 pub use usage::Usage;
 pub use wait::{WaitRequest, WaitSelector, WaitedChild, try_wait};

@@ -4,6 +4,7 @@
 //! costs does not depend on whether `/proc` is mounted.
 
 mod process;
+mod sysctl;
 mod system;
 mod text;
 
@@ -62,6 +63,7 @@ pub fn file_system() -> Result<Arc<dyn FileSystem>, Errno> {
     for (name, target) in [("mounts", "self/mounts"), ("net", "self/net")] {
         root.add(name, LinkNode::new(attributes(LINK), || Ok(target.as_bytes().into())))?;
     }
+    root.add("sys", sysctl::directory(&mut attributes)?)?;
     let own = DirectoryNode::new(attributes(DIRECTORY));
     for (name, writer) in OWN_FILES.lock().clone() {
         let content = text::Text(move |output: &mut ContentBuffer| Ok(writer(output)?));

@@ -204,7 +204,9 @@ fn partitions(output: &mut ContentBuffer) -> Produced {
 }
 
 fn file_systems(output: &mut ContentBuffer) -> Produced {
-    namespace::kinds().iter().try_for_each(|name| writeln!(output, "nodev\t{name}"))?;
+    for (name, needs_disk) in namespace::kinds() {
+        writeln!(output, "{}\t{name}", if needs_disk { "" } else { "nodev" })?;
+    }
     Ok(())
 }
 

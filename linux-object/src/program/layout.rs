@@ -50,9 +50,17 @@ impl Randomness {
     pub fn set_for_system(self) {
         SYSTEM.store(self as u8, Ordering::Relaxed);
     }
+}
 
-    fn pages_if(self, at_least: Self, bits: u32) -> usize {
-        if self >= at_least { random::below(1 << bits) * PAGE_SIZE } else { 0 }
+/// Random bytes for a whole program, drawn at once: drawing costs as much for eight bytes as for all of these.
+struct Draw([u8; 48]);
+
+impl Draw {
+    /// A number of pages, as bytes, below 2 to the power of `bits` pages.
+    fn pages(&self, which: usize, bits: u32) -> usize {
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(&self.0[which * 8..which * 8 + 8]);
+        (usize::from_le_bytes(bytes) & ((1 << bits) - 1)) * PAGE_SIZE
     }
 }
 
@@ -65,22 +73,34 @@ pub(super) struct ProgramLayout {
     pub(super) relocatable_base: usize,
     /// Bytes between the program and its heap.
     pub(super) heap_distance: usize,
+    /// Random bytes for the program itself.
+    pub(super) random: [u8; 16],
 }
 
 impl ProgramLayout {
     /// A layout for a program whose stack may become so large.
     pub(super) fn choose(randomness: Randomness, stack_limit: usize) -> Self {
-        let pages = || randomness.pages_if(Randomness::NotTheHeap, RANDOM_PAGE_BITS);
-        let stack_top = USER_END - PAGE_SIZE - pages();
+        let draw = Draw(random::bytes());
+        let pages = |which| match randomness {
+            Randomness::Nothing => 0,
+            Randomness::NotTheHeap | Randomness::Everything => draw.pages(which, RANDOM_PAGE_BITS),
+        };
+        let mut random = [0; 16];
+        random.copy_from_slice(&draw.0[32..]);
+        let stack_top = USER_END - PAGE_SIZE - pages(0);
         let room = stack_limit.clamp(LEAST_STACK_ROOM, MOST_STACK_ROOM) & !(PAGE_SIZE - 1);
         let most_random = PAGE_SIZE << RANDOM_PAGE_BITS;
         let mapping_top =
-            USER_END - PAGE_SIZE - most_random - room.min(USER_END - 3 * most_random) - STACK_GAP - pages();
+            USER_END - PAGE_SIZE - most_random - room.min(USER_END - 3 * most_random) - STACK_GAP - pages(1);
         Self {
             stack_top,
             space: Layout { mapping_top: VirtAddr::new(mapping_top), ..Layout::default() },
-            relocatable_base: RELOCATABLE_BASE + pages(),
-            heap_distance: randomness.pages_if(Randomness::Everything, RANDOM_HEAP_PAGE_BITS),
+            relocatable_base: RELOCATABLE_BASE + pages(2),
+            heap_distance: match randomness {
+                Randomness::Everything => draw.pages(3, RANDOM_HEAP_PAGE_BITS),
+                Randomness::Nothing | Randomness::NotTheHeap => 0,
+            },
+            random,
         }
     }
 }

@@ -26,7 +26,6 @@ use crate::credentials::{Credentials, Permission};
 use crate::file::errno_of;
 use crate::namespace::{PathContext, Place, walk};
 use crate::obstacle::complete;
-use crate::random;
 use crate::user_buffer::UserMemory;
 use elf::{Program, Segment};
 use layout::ProgramLayout;
@@ -140,7 +139,7 @@ pub async fn load(
         &source.arguments,
         &source.environment,
         &source.path,
-        random::bytes(),
+        layout.random,
         &auxiliary,
     )?;
     let range_of = |is_wanted: fn(&Segment) -> bool| {

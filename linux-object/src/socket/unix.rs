@@ -336,11 +336,15 @@ fn read_stream(
     while buffer.remaining() > 0
         && let Some(slot) = ring.get(index)
     {
+        let mut is_last = false;
         if let Some(attached) = &slot.attached {
-            // What came with other bytes begins a read of its own.
-            if buffer.done() > 0 || received.ancillary.is_some() {
+            let has_bytes = buffer.done() > 0;
+            let sender = received.ancillary.as_ref().and_then(|ancillary| ancillary.credentials);
+            // Bytes of another sender begin a read of their own; descriptors end theirs.
+            if has_bytes && attached.rights.is_empty() && attached.credentials != sender {
                 break;
             }
+            is_last = !attached.rights.is_empty();
             received.ancillary = Some(attached.clone());
         }
         let before = buffer.done();
@@ -359,6 +363,9 @@ fn read_stream(
             }
             ring.consume(moved);
             outcome?;
+        }
+        if is_last {
+            break;
         }
     }
     let bytes = buffer.done();

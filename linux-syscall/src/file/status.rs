@@ -18,7 +18,7 @@ use crate::call::{Call, Outcome, slow};
 
 fn stat_of(place: Option<&Arc<Place>>, metadata: &Metadata) -> Stat {
     Stat {
-        st_dev: place.map_or(0, |place| place.mount().id() as u64),
+        st_dev: place.map_or(0, |place| place.mount().device().encode().into()),
         st_ino: metadata.inode,
         st_mode: metadata.mode(),
         st_nlink: metadata.links,
@@ -124,7 +124,8 @@ fn statx_of(place: &Place, metadata: &Metadata) -> Statx {
         stx_mtime: stamp(metadata.modified),
         stx_rdev_major: metadata.device.major(),
         stx_rdev_minor: metadata.device.minor(),
-        stx_dev_minor: place.mount().id() as u32,
+        stx_dev_major: place.mount().device().major(),
+        stx_dev_minor: place.mount().device().minor(),
         ..Statx::default()
     }
 }

@@ -16,7 +16,7 @@ use linux_object::user_buffer::{UserBuffer, UserMemory};
 
 use super::descriptor;
 use crate::argument::{Fd, UserAddress};
-use crate::call::{Call, Completion, Outcome, encode_error};
+use crate::call::{Call, Completion, Outcome, complete_unless_interrupted, encode_error};
 
 /// A single transfer moves at most this much, like Linux's.
 const MOST_BYTES: usize = 0x7fff_f000;
@@ -42,12 +42,8 @@ fn transfer(
         Err(obstacle) => {
             let thread = call.owned_thread();
             Outcome::Wait(Box::pin(async move {
-                let mut first = Some(obstacle);
-                let again = || match first.take() {
-                    Some(obstacle) => Err(obstacle),
-                    None => try_once(&thread, &file, position, &mut buffer, direction),
-                };
-                match thread.interruptible(complete(again)).await {
+                let again = || try_once(&thread, &file, position, &mut buffer, direction);
+                match complete_unless_interrupted(&thread, Err(obstacle), again).await {
                     Ok(result) => result.into(),
                     Err(Interrupted) => match buffer.done() {
                         0 => Completion::Interrupted,
@@ -115,8 +111,9 @@ fn vector_transfer(
                     Ok(buffer) => buffer,
                     Err(errno) => return Completion::Error(errno),
                 };
+                let first = try_once(&thread, &file, position, &mut buffer, direction);
                 let again = || try_once(&thread, &file, position, &mut buffer, direction);
-                match thread.interruptible(complete(again)).await {
+                match complete_unless_interrupted(&thread, first, again).await {
                     Ok(result) => result.into(),
                     Err(Interrupted) => match buffer.done() {
                         0 => Completion::Interrupted,

@@ -8,5 +8,5 @@ for engine in psync mmap libaio io_uring; do
         --minimal >/tmp/fio-output || { echo "fio with $engine failed"; exit 1; }
 done
 updatedb -l no -o /tmp/plocate.db -U /etc
-test "$(plocate -d /tmp/plocate.db -b '\passwd')" = /etc/passwd
+plocate -d /tmp/plocate.db /etc/passwd | grep -qx /etc/passwd
 test "$(bfs /usr/include | wc -l)" = "$(find /usr/include | wc -l)"

@@ -13,6 +13,7 @@
 mod faulty;
 mod operation;
 mod request;
+mod transfer;
 
 pub use faulty::{FaultPlan, FaultyBlock, TimerHook};
 pub use operation::BlockOperation;
@@ -20,6 +21,7 @@ pub use request::{
     BlockRequest, MAX_SEGMENT_BYTES, MAX_SEGMENTS, Operation, SECTOR_BYTES, Segment, Segments,
     TooManySegments,
 };
+pub use transfer::Transfer;
 
 use std::fmt;
 use std::task::{Poll, Waker};

@@ -5,17 +5,18 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::pin::pin;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use core::task::{Poll, Waker};
+use core::task::Poll;
 use core::time::Duration;
 
 use executor::{TaskOptions, sleep, yield_now};
 use kernel_hal::{Instant, PAGE_SIZE};
 use kernel_object::frame::SharedFrame;
-use zcore_drivers::block::{BlockDevice, BlockError, FaultPlan, FaultyBlock, TimerHook};
+use zcore_drivers::block::{BlockDevice, BlockError, FaultPlan, FaultyBlock};
 
 use super::Entry;
 use super::disk::{blocks_of, buffer, first_disk, is_pattern, read_block};
 use super::support::{Random, eventually, say, spin_until};
+use crate::devices::Timers;
 
 pub const TESTS: &[Entry] = &[
     Entry::new("disk-injected-errors", || Box::pin(injected_errors())).disk("scratch"),
@@ -24,20 +25,6 @@ pub const TESTS: &[Entry] = &[
     Entry::new("disk-cancel-slow", || Box::pin(cancel())).disk("slow"),
     Entry::new("disk-slow-beside-others", || Box::pin(slow_beside_others())).disk("scratch"),
 ];
-
-/// Wakes by the executor's timers.
-struct Timers;
-
-impl TimerHook for Timers {
-    fn wake_at(&self, deadline: Instant, waker: &Waker) {
-        let waker = waker.clone();
-        let timer = async move {
-            executor::sleep_until(deadline).await;
-            waker.wake();
-        };
-        executor::spawn(TaskOptions::new("disk timer"), timer).detach();
-    }
-}
 
 fn with_faults(faults: FaultPlan) -> Arc<dyn BlockDevice> {
     Arc::new(FaultyBlock::new(first_disk(), Arc::new(Timers), faults))

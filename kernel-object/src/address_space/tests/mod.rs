@@ -4,6 +4,7 @@ mod basic;
 mod copies;
 mod exhaustion;
 mod harts;
+mod lock;
 mod model;
 mod remap;
 

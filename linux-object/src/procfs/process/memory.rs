@@ -49,8 +49,7 @@ fn write_area(area: &AreaInfo, stack_start: usize, output: &mut ContentBuffer) -
         Backing::Object { first_page, .. } if place.is_some() => first_page * PAGE_SIZE as u64,
         _ => 0,
     };
-    let device =
-        place.map_or(DeviceNumber::default(), |place| DeviceNumber::new(0, place.mount().id() as u32));
+    let device = place.map_or(DeviceNumber::default(), |place| place.mount().device());
     write!(
         output,
         "{:08x}-{:08x} {}{}{}{} {offset:08x} {:02x}:{:02x} {} ",

@@ -20,6 +20,10 @@ fn mount_point(mount: &Mount, root: &Place) -> Vec<u8> {
     }
 }
 
+fn access(mount: &Mount) -> &'static str {
+    if mount.is_read_only() { "ro" } else { "rw" }
+}
+
 fn visible(subject: &Subject) -> Result<(Vec<Arc<Mount>>, Arc<Place>), linux_abi::Errno> {
     Ok((all_mounts(), subject.resources()?.paths.root()))
 }
@@ -28,9 +32,12 @@ pub(super) fn mounts(subject: &Subject, output: &mut ContentBuffer) -> Produced 
     let (mounts, root) = visible(subject)?;
     for mount in mounts {
         let name = mount.file_system().name();
-        write!(output, "{name} ")?;
+        append_escaped(output, mount.source(), SPECIAL)?;
+        output.write_char(' ')?;
         append_escaped(output, &mount_point(&mount, &root), SPECIAL)?;
-        writeln!(output, " {name} rw 0 0")?;
+        write!(output, " {name} {}", access(&mount))?;
+        mount.file_system().show_options(output)?;
+        writeln!(output, " 0 0")?;
     }
     Ok(())
 }
@@ -41,9 +48,14 @@ pub(super) fn information(subject: &Subject, output: &mut ContentBuffer) -> Prod
         let name = mount.file_system().name();
         let id = mount.id();
         let above = mount.attached_at().map_or(id, |place| place.mount().id());
-        write!(output, "{id} {above} 0:{id} / ")?;
+        let (device, access) = (mount.device(), access(&mount));
+        write!(output, "{id} {above} {}:{} / ", device.major(), device.minor())?;
         append_escaped(output, &mount_point(&mount, &root), SPECIAL)?;
-        writeln!(output, " rw - {name} {name} rw")?;
+        write!(output, " {access} - {name} ")?;
+        append_escaped(output, mount.source(), SPECIAL)?;
+        write!(output, " {access}")?;
+        mount.file_system().show_options(output)?;
+        writeln!(output)?;
     }
     Ok(())
 }

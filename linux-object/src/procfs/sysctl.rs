@@ -1,0 +1,209 @@
+//! `/proc/sys`: the kernel's settings, one row each.
+//!
+//! A row that can be written takes effect; the others tell what this kernel is built with, and refuse to be changed.
+
+use alloc::string::String;
+use alloc::sync::Arc;
+use core::fmt::Write;
+
+use ksync::Once;
+use linux_abi::Errno;
+use rcore_fs::generated::{Attributes, ContentBuffer, DirectoryNode, FileNode, GeneratedFile};
+use rcore_fs::{Attempt, INode};
+
+use crate::thread::current_thread;
+use crate::{process, random, version};
+
+/// Where a value comes from.
+enum Value {
+    /// It is always this.
+    Number(u64),
+    /// The same, as text.
+    Text(&'static str),
+    /// It is made when somebody reads it.
+    Now(fn() -> String),
+}
+
+/// One setting.
+struct Setting {
+    directory: &'static str,
+    name: &'static str,
+    value: Value,
+    store: Option<fn(&[u8]) -> Result<(), Errno>>,
+}
+
+const fn number(directory: &'static str, name: &'static str, value: u64) -> Setting {
+    Setting { directory, name, value: Value::Number(value), store: None }
+}
+
+const fn text(directory: &'static str, name: &'static str, value: &'static str) -> Setting {
+    Setting { directory, name, value: Value::Text(value), store: None }
+}
+
+const fn now(directory: &'static str, name: &'static str, value: fn() -> String) -> Setting {
+    Setting { directory, name, value: Value::Now(value), store: None }
+}
+
+const fn settable(
+    directory: &'static str,
+    name: &'static str,
+    value: fn() -> String,
+    store: fn(&[u8]) -> Result<(), Errno>,
+) -> Setting {
+    Setting { directory, name, value: Value::Now(value), store: Some(store) }
+}
+
+const KERNEL: &str = "kernel";
+const RANDOM: &str = "kernel/random";
+const MEMORY: &str = "vm";
+const FILES: &str = "fs";
+
+static SETTINGS: &[Setting] = &[
+    text(KERNEL, "ostype", "Linux"),
+    text(KERNEL, "osrelease", version::RELEASE),
+    text(KERNEL, "version", version::VERSION),
+    settable(
+        KERNEL,
+        "hostname",
+        || shown(&version::system_name().nodename),
+        |name| store_name(name, version::set_host_name),
+    ),
+    settable(
+        KERNEL,
+        "domainname",
+        || shown(&version::system_name().domainname),
+        |name| store_name(name, version::set_domain_name),
+    ),
+    number(KERNEL, "pid_max", process::ID_LIMIT as u64),
+    number(KERNEL, "ngroups_max", 65536),
+    number(KERNEL, "cap_last_cap", 40),
+    number(KERNEL, "overflowuid", 65534),
+    number(KERNEL, "overflowgid", 65534),
+    number(KERNEL, "panic", 0),
+    text(KERNEL, "core_pattern", "core"),
+    number(KERNEL, "randomize_va_space", 2),
+    now(RANDOM, "boot_id", || boot_id().into()),
+    now(RANDOM, "uuid", || uuid(random::bytes())),
+    number(RANDOM, "entropy_avail", 256),
+    number(RANDOM, "poolsize", 256),
+    number(MEMORY, "overcommit_memory", 0),
+    number(MEMORY, "overcommit_ratio", 50),
+    number(MEMORY, "max_map_count", 65530),
+    number(FILES, "overflowuid", 65534),
+    number(FILES, "overflowgid", 65534),
+];
+
+fn shown(field: &[u8]) -> String {
+    let end = field.iter().position(|&byte| byte == 0).unwrap_or(field.len());
+    String::from_utf8_lossy(&field[..end]).into_owned()
+}
+
+/// Up to the first newline or zero, as by Linux.
+fn store_name(input: &[u8], store: fn(&[u8])) -> Result<(), Errno> {
+    let end = input.iter().position(|&byte| byte == b'\n' || byte == 0).unwrap_or(input.len());
+    store(&input[..end.min(version::LONGEST_HOST_NAME)]);
+    Ok(())
+}
+
+/// Random bytes as a UUID of version 4.
+fn uuid(mut bytes: [u8; 16]) -> String {
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let mut text = String::with_capacity(36);
+    for (index, byte) in bytes.iter().enumerate() {
+        let separator = if matches!(index, 4 | 6 | 8 | 10) { "-" } else { "" };
+        // A string takes everything.
+        let _ = write!(text, "{separator}{byte:02x}");
+    }
+    text
+}
+
+fn boot_id() -> &'static str {
+    static BOOT_ID: Once<String> = Once::new();
+    BOOT_ID.call_once(|| uuid(random::bytes()))
+}
+
+struct SettingFile(&'static Setting);
+
+impl SettingFile {
+    fn write(&self, output: &mut ContentBuffer) -> core::fmt::Result {
+        match &self.0.value {
+            Value::Number(value) => writeln!(output, "{value}"),
+            Value::Text(text) => writeln!(output, "{text}"),
+            Value::Now(make) => writeln!(output, "{}", make()),
+        }
+    }
+}
+
+impl GeneratedFile for SettingFile {
+    fn produce(&self, mut output: ContentBuffer) -> Attempt<'_, ContentBuffer> {
+        let outcome = self.write(&mut output).map_err(Into::into);
+        output.conclude(outcome).into()
+    }
+
+    fn consume(&self, offset: u64, input: &[u8]) -> Result<usize, Errno> {
+        let is_privileged = current_thread().is_none_or(|caller| caller.credentials().is_privileged());
+        let store = self.0.store.filter(|_| is_privileged).ok_or(Errno::EPERM)?;
+        // A value is written in one piece; what comes after it is ignored, as by Linux.
+        if offset == 0 {
+            store(input)?;
+        }
+        Ok(input.len())
+    }
+}
+
+/// The directory.
+pub(super) fn directory(attributes: &mut dyn FnMut(u32) -> Attributes) -> Result<Arc<dyn INode>, Errno> {
+    let root = DirectoryNode::new(attributes(0o555));
+    for setting in SETTINGS {
+        let mut at = root.clone();
+        for component in setting.directory.split('/') {
+            at = below(&at, component, attributes)?;
+        }
+        let permissions = if setting.store.is_some() { 0o644 } else { 0o444 };
+        at.add(setting.name, FileNode::new(attributes(permissions), SettingFile(setting)))?;
+    }
+    Ok(root)
+}
+
+/// The directory with this name, made if it is not there.
+fn below(
+    parent: &Arc<DirectoryNode>,
+    name: &str,
+    attributes: &mut dyn FnMut(u32) -> Attributes,
+) -> Result<Arc<DirectoryNode>, Errno> {
+    let found = parent.lookup(name.as_bytes()).done().ok().and_then(Result::ok);
+    if let Some(directory) = found.and_then(|node| node.downcast::<DirectoryNode>()) {
+        return Ok(directory);
+    }
+    let made = DirectoryNode::new(attributes(0o555));
+    parent.add(name, made.clone())?;
+    Ok(made)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uuid_looks_like_one() {
+        assert_eq!(uuid([0xff; 16]), "ffffffff-ffff-4fff-bfff-ffffffffffff");
+    }
+
+    #[test]
+    fn every_setting_has_its_place() {
+        let mut last = 0;
+        let mut attributes = |permissions| {
+            last += 1;
+            Attributes::new(last, permissions, Default::default())
+        };
+        let root = directory(&mut attributes).unwrap();
+        let find = |parent: &Arc<dyn INode>, name: &str| {
+            parent.lookup(name.as_bytes()).done().ok().unwrap().unwrap()
+        };
+        for setting in SETTINGS {
+            let at = setting.directory.split('/').fold(root.clone(), |at, name| find(&at, name));
+            find(&at, setting.name);
+        }
+    }
+}
