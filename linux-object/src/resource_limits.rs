@@ -1,13 +1,14 @@
 //! What a process may use at most.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use kernel_object::address_space::Limits;
 use ksync::{Rank, SpinLock};
 use linux_abi::Errno;
 use linux_abi::resource::{
-    RLIM_INFINITY, RLIM_NLIMITS, RLIMIT_AS, RLIMIT_CORE, RLIMIT_DATA, RLIMIT_MEMLOCK, RLIMIT_MSGQUEUE,
-    RLIMIT_NICE, RLIMIT_NOFILE, RLIMIT_NPROC, RLIMIT_RTPRIO, RLIMIT_SIGPENDING, RLIMIT_STACK, Rlimit,
+    RLIM_INFINITY, RLIM_NLIMITS, RLIMIT_AS, RLIMIT_CORE, RLIMIT_CPU, RLIMIT_DATA, RLIMIT_MEMLOCK,
+    RLIMIT_MSGQUEUE, RLIMIT_NICE, RLIMIT_NOFILE, RLIMIT_NPROC, RLIMIT_RTPRIO, RLIMIT_SIGPENDING,
+    RLIMIT_STACK, Rlimit,
 };
 
 use crate::file::MOST_DESCRIPTORS;
@@ -27,6 +28,8 @@ pub struct ResourceLimits {
     /// The limits that hot paths look at.
     signals: AtomicU64,
     file_size: AtomicU64,
+    /// Whether somebody looks at the time that the process uses.
+    is_watched: AtomicBool,
 }
 
 impl Default for ResourceLimits {
@@ -41,6 +44,7 @@ impl ResourceLimits {
             limits: SpinLock::new(Rank::FILE, limits),
             signals: AtomicU64::new(RLIM_INFINITY),
             file_size: AtomicU64::new(RLIM_INFINITY),
+            is_watched: AtomicBool::new(false),
         };
         own.publish(&limits);
         own
@@ -82,6 +86,7 @@ impl ResourceLimits {
         if new.rlim_cur > new.rlim_max {
             return Err(Errno::EINVAL);
         }
+        // Nobody may have more descriptors than there are numbers for.
         if resource == RLIMIT_NOFILE as u32 && new.rlim_max > MOST_DESCRIPTORS as u64 {
             return Err(Errno::EPERM);
         }
@@ -95,9 +100,21 @@ impl ResourceLimits {
         Ok(former)
     }
 
+    /// Whether this call is the first that finds a limit of time: then somebody must watch it.
+    pub(crate) fn must_be_watched(&self) -> bool {
+        let limit = self.get(RLIMIT_CPU as u32);
+        limit.rlim_cur.min(limit.rlim_max) != RLIM_INFINITY && !self.is_watched.swap(true, Ordering::Relaxed)
+    }
+
+    /// Nobody watches any more.
+    pub(crate) fn is_no_longer_watched(&self) {
+        self.is_watched.store(false, Ordering::Relaxed);
+    }
+
     /// Lets the limits take effect where they are kept apart.
     pub fn apply_to(&self, resources: &Resources) {
         let bytes = |resource: i32| usize::try_from(self.get(resource as u32).rlim_cur).unwrap_or(usize::MAX);
+        resources.files.set_limit(bytes(RLIMIT_NOFILE));
         resources.address_space.set_limits(Limits {
             address_space: bytes(RLIMIT_AS),
             data: bytes(RLIMIT_DATA),
@@ -117,7 +134,7 @@ fn defaults() -> [Rlimit; COUNT] {
     let threads = (memory / BYTES_PER_THREAD / 2).max(1);
     set(RLIMIT_STACK, STACK_BYTES, RLIM_INFINITY);
     set(RLIMIT_CORE, 0, RLIM_INFINITY);
-    set(RLIMIT_NOFILE, 1024, MOST_DESCRIPTORS as u64);
+    set(RLIMIT_NOFILE, 1024, 4096);
     set(RLIMIT_MEMLOCK, LOCKED_BYTES, LOCKED_BYTES);
     set(RLIMIT_NPROC, threads, threads);
     set(RLIMIT_SIGPENDING, threads, threads);

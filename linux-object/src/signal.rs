@@ -257,13 +257,12 @@ fn is_ignored(action: SigAction, signal: Signal) -> bool {
 
 const STOP_SIGNALS: [Signal; 4] = [Signal::SIGSTOP, Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGTTOU];
 
-/// What sending some signals does at once, whatever the process does about them later: SIGCONT and SIGKILL let a stopped
-/// process go on, and stopping and going on cancel each other.
+/// What sending some signals does at once, whatever the process does about them later: SIGCONT lets a stopped process go on,
+/// and stopping and going on cancel each other.
 fn act_on_sending(process: &Process, signal: Signal) {
     let cancelled: &[Signal] = match signal {
         Signal::SIGCONT => &STOP_SIGNALS,
         _ if STOP_SIGNALS.contains(&signal) => &[Signal::SIGCONT],
-        Signal::SIGKILL => &[],
         _ => return,
     };
     for &other in cancelled {
@@ -274,7 +273,7 @@ fn act_on_sending(process: &Process, signal: Signal) {
             }
         });
     }
-    if signal == Signal::SIGCONT || signal == Signal::SIGKILL {
+    if signal == Signal::SIGCONT {
         process.go_on();
     }
 }
@@ -288,11 +287,12 @@ fn is_ignored_by(process: &Process, thread: &Thread, signal: Signal) -> bool {
 /// Sends a signal to one thread. `EAGAIN` if too many are queued.
 pub fn try_send_to_thread(thread: &Arc<Thread>, signal: Signal, info: SignalInfo) -> Result<(), Errno> {
     let process = thread.process();
-    act_on_sending(process, signal);
     if signal == Signal::SIGKILL && !process.is_first() {
+        // Who is stopped ends where it stands: it must not go on for a moment.
         process.request_exit(killed_by(signal));
         return Ok(());
     }
+    act_on_sending(process, signal);
     let limit = process.limits().queued_signals();
     let is_ignored = is_ignored_by(process, thread, signal);
     let is_deliverable = thread.with_signals(|signals| {
@@ -309,11 +309,12 @@ pub fn try_send_to_thread(thread: &Arc<Thread>, signal: Signal, info: SignalInfo
 
 /// Sends a signal to a process: a thread that does not block it is told, if there is one. `EAGAIN` if too many are queued.
 pub fn try_send_to_process(process: &Process, signal: Signal, info: SignalInfo) -> Result<(), Errno> {
-    act_on_sending(process, signal);
     if signal == Signal::SIGKILL && !process.is_first() {
+        // Who is stopped ends where it stands: it must not go on for a moment.
         process.request_exit(killed_by(signal));
         return Ok(());
     }
+    act_on_sending(process, signal);
     let limit = process.limits().queued_signals();
     process.with_threads(|threads| {
         let Some(first) = threads.first() else { return Ok(()) };

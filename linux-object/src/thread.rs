@@ -154,6 +154,11 @@ impl Thread {
         }
     }
 
+    /// Notes, for the thread itself, which does not wait, that it has a signal to look at.
+    pub fn note_signal(&self) {
+        self.work.fetch_or(Work::SIGNAL.bits(), Ordering::Relaxed);
+    }
+
     /// Notes, for the thread itself, that something came between two instructions of its program.
     pub fn note_preemption(&self) {
         self.work.fetch_or(Work::PREEMPTED.bits(), Ordering::Relaxed);

@@ -216,6 +216,19 @@ impl UserBuffer {
         rest - self.inside
     }
 
+    /// Leaves out what is beyond the next `most` bytes.
+    pub fn cut(&mut self, most: usize) {
+        let (at, mut left) = (self.at, most.saturating_add(self.inside));
+        let pieces = match &mut self.pieces {
+            Pieces::One(piece) => core::slice::from_mut(piece),
+            Pieces::Many(pieces) => pieces,
+        };
+        for piece in pieces.iter_mut().skip(at) {
+            piece.1 = piece.1.min(left);
+            left -= piece.1;
+        }
+    }
+
     /// The next bytes to be moved, if there are any left.
     fn next(&mut self) -> Option<(VirtAddr, usize)> {
         loop {

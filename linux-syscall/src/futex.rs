@@ -118,7 +118,7 @@ fn wait(
     let thread = call.owned_thread();
     let is_relative = has_timeout && operation & COMMAND_MASK == FUTEX_WAIT;
     Ok(Outcome::Wait(Box::pin(async move {
-        match thread.interruptible(futex::wait(&memory, word, expected, bits, deadline)).await {
+        match thread.interruptible(futex::wait(memory, word, expected, bits, deadline)).await {
             Ok(Ok(())) => Completion::Value(0),
             Ok(Err(errno)) => Completion::Error(errno),
             Err(Interrupted) if is_relative => Completion::InterruptedUntil(deadline),

@@ -1,9 +1,18 @@
 //! Resource limits and usage.
 
+use alloc::sync::Arc;
+
 use linux_abi::Errno;
-use linux_abi::resource::{RLIM_NLIMITS, Rlimit};
+use linux_abi::resource::{RLIM_INFINITY, RLIM_NLIMITS, Rlimit};
+use linux_abi::signal::Signal;
+use linux_abi::signal_info::SignalInfo;
 use linux_object::credentials::Capabilities;
-use linux_object::process::find_process_of;
+use linux_object::file::{OpenFile, Position};
+use linux_object::obstacle::{Attempt, Obstacle};
+use linux_object::process::{find_process_of, watch_time};
+use linux_object::signal::send_to_thread;
+use linux_object::thread::Thread;
+use linux_object::user_buffer::UserBuffer;
 
 use crate::argument::UserAddress;
 use crate::call::{Call, Outcome, attempt};
@@ -46,6 +55,7 @@ pub fn prlimit64(
             if let Some(thread) = target.threads().first() {
                 target.limits().apply_to(&thread.resources());
             }
+            watch_time(&target);
             former
         };
         if !old.is_null() {
@@ -69,4 +79,37 @@ pub fn setrlimit(call: &mut Call<'_>, resource: u32, limit: UserAddress) -> Resu
         return Err(Errno::EFAULT);
     }
     prlimit64(call, 0, resource, limit, UserAddress(0))
+}
+
+/// A file may not become larger than the process's limit: `EFBIG`, and a signal, if it would.
+pub(crate) fn check_file_size(thread: &Arc<Thread>, size: u64) -> Result<(), Errno> {
+    if size <= thread.process().limits().file_size() {
+        return Ok(());
+    }
+    send_to_thread(thread, Signal::SIGXFSZ, SignalInfo::kill(Signal::SIGXFSZ, 0, 0));
+    Err(Errno::EFBIG)
+}
+
+/// Writes as much as the limit of file sizes allows.
+pub(crate) fn write_within_limit(
+    thread: &Arc<Thread>,
+    file: &OpenFile,
+    position: Position,
+    buffer: &mut UserBuffer,
+) -> Attempt {
+    let limit = thread.process().limits().file_size();
+    if limit != RLIM_INFINITY
+        && let Some(begin) = file.growth_begin(position, buffer)?
+        && buffer.remaining() > 0
+    {
+        if begin >= limit {
+            // What was written before counts.
+            return match buffer.done() {
+                0 => check_file_size(thread, u64::MAX).map(|()| 0).map_err(Obstacle::from),
+                done => Ok(done),
+            };
+        }
+        buffer.cut(usize::try_from(limit - begin).unwrap_or(usize::MAX));
+    }
+    file.try_write(position, buffer)
 }

@@ -12,6 +12,7 @@ use rcore_fs::NewNode;
 use crate::argument::{Fd, Mode, PathAddress, UserAddress};
 use crate::call::{Call, Outcome, slow};
 use crate::file::{descriptor, start_of};
+use crate::limits::check_file_size;
 
 const AT_REMOVEDIR: u32 = 0x200;
 
@@ -131,9 +132,12 @@ pub fn ftruncate(call: &mut Call<'_>, fd: Fd, size: i64) -> Result<Outcome, Errn
         return Err(Errno::EINVAL);
     }
     let credentials = call.thread.credentials();
+    let thread = call.owned_thread();
     Ok(slow(async move {
         let place = file.place().filter(|place| place.inode().file_type() == FileType::Regular);
-        place.ok_or(Errno::EINVAL)?.change_size(&credentials, size).await?;
+        let place = place.ok_or(Errno::EINVAL)?;
+        check_file_size(&thread, size)?;
+        place.change_size(&credentials, size).await?;
         Ok(0)
     }))
 }
@@ -154,6 +158,7 @@ pub fn truncate(call: &mut Call<'_>, path: PathAddress, size: i64) -> Result<Out
             return Err(Errno::EROFS);
         }
         credentials.check(&place.inode().metadata().await?, Permission::WRITE)?;
+        check_file_size(&thread, size)?;
         place.change_size(&credentials, size).await?;
         Ok(0)
     }))

@@ -32,7 +32,7 @@ pub fn ppoll(
     set_size: usize,
 ) -> Result<Outcome, Errno> {
     let count = count as usize;
-    if !mask.is_null() && set_size != SIGNAL_SET_BYTES || count > MOST_DESCRIPTORS {
+    if !mask.is_null() && set_size != SIGNAL_SET_BYTES || count > call.resources.files.limit() {
         return Err(Errno::EINVAL);
     }
     let memory = call.memory();

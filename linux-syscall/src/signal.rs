@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
+use core::pin::Pin;
 
 use kernel_hal::{Instant, UserContext};
 use linux_abi::Errno;
@@ -12,7 +13,7 @@ use linux_abi::signal::{
 use linux_abi::signal_info::{SI_TKILL, SignalInfo};
 use linux_abi::time::Timespec;
 use linux_object::credentials::{may_signal, may_signal_thread};
-use linux_object::obstacle::{Obstacle, Slow, complete};
+use linux_object::obstacle::{Obstacle, complete};
 use linux_object::process::{Process, find_process_of, find_thread};
 use linux_object::signal::{
     DefaultAction, NO_STACK, default_action, forget_ignored, has_deliverable, killed_by, pending_for,
@@ -38,7 +39,9 @@ pub(crate) async fn handle_work(user: &mut UserThread) -> bool {
     while !user.thread.work().contains(Work::EXIT)
         && let Some((signal, info)) = take_deliverable(&user.thread)
     {
-        deliver(user, signal, info).await;
+        if let Some(slow) = deliver(user, signal, info) {
+            slow.await;
+        }
     }
     if user.thread.process().is_stopped() {
         user.context.save_float();
@@ -84,10 +87,15 @@ fn restart(user: &mut UserThread) {
     }
 }
 
-async fn deliver(user: &mut UserThread, signal: Signal, info: SignalInfo) {
+/// Acts on a signal. What it returns has to be awaited: a page of the stack comes from a device.
+fn deliver(
+    user: &mut UserThread,
+    signal: Signal,
+    info: SignalInfo,
+) -> Option<Pin<Box<dyn Future<Output = ()> + Send + '_>>> {
     let action = user.resources.signal_actions.take(signal);
     match action.sa_handler {
-        SIG_IGN => return,
+        SIG_IGN => return None,
         SIG_DFL => {
             match default_action(signal) {
                 DefaultAction::Ignore | DefaultAction::Continue => {}
@@ -96,7 +104,7 @@ async fn deliver(user: &mut UserThread, signal: Signal, info: SignalInfo) {
                     user.thread.process().request_exit(killed_by(signal));
                 }
             }
-            return;
+            return None;
         }
         _ => {}
     }
@@ -109,17 +117,33 @@ async fn deliver(user: &mut UserThread, signal: Signal, info: SignalInfo) {
         None => {}
     }
     user.thread.set_restart_deadline(None);
-    let mut pushed = signal_frame::try_push(user, signal, &info, &action);
-    if let Err(obstacle @ Obstacle::Wait(_)) = pushed {
-        // Boxed: it is too large for the future of every thread that waits.
-        let push = Box::pin(signal_frame::push_after(user, obstacle, signal, &info, &action));
-        pushed = push.await.map_err(Obstacle::Error);
+    match signal_frame::try_push(user, signal, &info, &action) {
+        Err(Obstacle::Error(_)) => end_without_stack(user),
+        Ok(()) => block_for_handler(user, signal, &action),
+        Err(obstacle) => {
+            return Some(Box::pin(async move {
+                let mut first = Some(obstacle);
+                let push = || match first.take() {
+                    Some(obstacle) => Err(obstacle),
+                    None => signal_frame::try_push(user, signal, &info, &action),
+                };
+                match complete(push).await {
+                    Ok(()) => block_for_handler(user, signal, &action),
+                    Err(_) => end_without_stack(user),
+                }
+            }));
+        }
     }
-    if pushed.is_err() {
-        // The program has no stack to be told on.
-        user.thread.process().request_exit(killed_by(Signal::SIGSEGV));
-        return;
-    }
+    None
+}
+
+/// The program has no stack to be told on.
+fn end_without_stack(user: &UserThread) {
+    user.thread.process().request_exit(killed_by(Signal::SIGSEGV));
+}
+
+/// What a handler does not want to be interrupted by.
+fn block_for_handler(user: &UserThread, signal: Signal, action: &SigAction) {
     user.thread.with_signals(|signals| {
         let mut blocked = signals.blocked.union(action.sa_mask);
         if !ActionFlags::from_bits_retain(action.sa_flags).contains(ActionFlags::NODEFER) {
@@ -140,39 +164,33 @@ fn stop(process: &Process, signal: Signal) {
 pub fn rt_sigreturn(call: &mut Call<'_>) -> Outcome {
     let memory = call.memory();
     let stack_pointer = call.context.registers[UserContext::SP];
-    let popped = signal_frame::try_pop(call.thread, &memory, stack_pointer, call.context);
-    match popped {
-        Ok(()) => Outcome::KeepRegisters,
-        Err(Obstacle::Wait(page)) => {
-            let thread = call.owned_thread();
-            Outcome::Wait(Box::pin(async move { pop_after(&thread, &memory, stack_pointer, page).await }))
+    match signal_frame::try_pop(call.thread, &memory, stack_pointer, call.context) {
+        Ok(()) => return Outcome::KeepRegisters,
+        Err(Obstacle::Error(_)) => {
+            refuse_frame(call.thread);
+            return Outcome::KeepRegisters;
         }
-        Err(_) => {
-            call.thread.process().request_exit(killed_by(Signal::SIGSEGV));
-            Outcome::KeepRegisters
-        }
+        Err(_) => {}
     }
+    // A page of the stack has to be brought.
+    let thread = call.owned_thread();
+    Outcome::Wait(Box::pin(async move {
+        let mut context = Box::new(UserContext::default());
+        let pop = complete(|| signal_frame::try_pop(&thread, &memory, stack_pointer, &mut context)).await;
+        match pop {
+            Ok(()) => Completion::Registers(context),
+            Err(_) => {
+                refuse_frame(&thread);
+                Completion::Interrupted
+            }
+        }
+    }))
 }
 
-/// The way back when the frame has to be brought from elsewhere first.
-async fn pop_after(
-    thread: &Arc<Thread>,
-    memory: &UserMemory,
-    stack_pointer: usize,
-    page: Slow<Result<(), Errno>>,
-) -> Completion {
-    let mut context = Box::new(UserContext::default());
-    let outcome = match page.await {
-        Ok(()) => complete(|| signal_frame::try_pop(thread, memory, stack_pointer, &mut context)).await,
-        Err(errno) => Err(errno),
-    };
-    match outcome {
-        Ok(()) => Completion::Registers(context),
-        Err(_) => {
-            thread.process().request_exit(killed_by(Signal::SIGSEGV));
-            Completion::Interrupted
-        }
-    }
+/// What a handler left on the stack makes no sense.
+fn refuse_frame(thread: &Arc<Thread>) {
+    let info = SignalInfo::kernel(Signal::SIGSEGV);
+    linux_object::signal::force(thread, Signal::SIGSEGV, info);
 }
 
 pub fn sigaltstack(call: &mut Call<'_>, new: UserAddress, old: UserAddress) -> Result<Outcome, Errno> {

@@ -1,15 +1,17 @@
 //! What a program finds on its stack when a signal handler starts, and what it leaves there for the way back.
 
+use core::mem::offset_of;
+
 use kernel_hal::{UserContext, VirtAddr};
 use linux_abi::Errno;
-use linux_abi::signal::{ActionFlags, SS_AUTODISARM, SS_DISABLE, SigAction, Signal, SignalStack};
-use linux_abi::signal_frame::{SignalContext, SignalFrame};
+use linux_abi::signal::{ActionFlags, SS_AUTODISARM, SS_DISABLE, SigAction, Signal, SignalSet, SignalStack};
+use linux_abi::signal_frame::{FloatingPointContext, SignalContext, SignalFrame, UserContextFrame};
 use linux_abi::signal_info::SignalInfo;
-use linux_object::obstacle::Obstacle;
+use linux_object::obstacle::Attempt;
 use linux_object::signal::NO_STACK;
 use linux_object::thread::Thread;
 use linux_object::user_buffer::UserMemory;
-use zerocopy::{FromZeros, IntoBytes};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::user_loop::UserThread;
 
@@ -40,45 +42,75 @@ fn place(stack: &SignalStack, stack_pointer: usize, action: &SigAction) -> Resul
     Ok(frame)
 }
 
-fn save(context: &UserContext, saved: &mut SignalContext) {
-    saved.sc_regs.pc = context.program_counter as u64;
-    for (slot, &register) in saved.sc_regs.x.iter_mut().zip(&context.registers[1..]) {
-        *slot = register as u64;
-    }
-    saved.sc_fpregs.f = context.float.registers;
-    saved.sc_fpregs.fcsr = context.float.control;
+/// What stands in a frame between the information and the registers, as far as the kernel sets it.
+#[derive(IntoBytes, FromBytes, Immutable)]
+#[repr(C)]
+struct Head {
+    flags: u64,
+    link: u64,
+    stack: SignalStack,
+    mask: SignalSet,
 }
 
-fn restore(saved: &SignalContext, context: &mut UserContext) {
-    context.program_counter = saved.sc_regs.pc as usize;
-    for (register, &slot) in context.registers[1..].iter_mut().zip(&saved.sc_regs.x) {
-        *register = slot as usize;
+const HEAD: usize = offset_of!(SignalFrame, uc);
+const REGISTERS: usize = HEAD + offset_of!(UserContextFrame, uc_mcontext);
+const FLOAT: usize = REGISTERS + offset_of!(SignalContext, sc_fpregs);
+const FLOAT_CONTROL: usize = FLOAT + offset_of!(FloatingPointContext, fcsr);
+/// A word that must be zero and the header that ends the extensions, of which there are none.
+const END: usize = FLOAT + offset_of!(FloatingPointContext, reserved);
+type End = [u32; 3];
+
+/// Where the registers have the program counter on their way to and from a frame: x0 has no value of its own.
+const PROGRAM_COUNTER: usize = 0;
+
+fn try_write(
+    memory: &UserMemory,
+    address: usize,
+    context: &mut UserContext,
+    info: &SignalInfo,
+    head: &Head,
+) -> Attempt<()> {
+    let at = |offset: usize| VirtAddr::new(address + offset);
+    context.registers[PROGRAM_COUNTER] = context.program_counter;
+    memory.write(at(0), info)?;
+    memory.write(at(HEAD), head)?;
+    memory.write_bytes(at(REGISTERS), context.registers.as_bytes())?;
+    memory.write_bytes(at(FLOAT), context.float.registers.as_bytes())?;
+    memory.write(at(FLOAT_CONTROL), &context.float.control)?;
+    memory.write(at(END), &End::default())
+}
+
+fn try_read(memory: &UserMemory, address: usize, context: &mut UserContext) -> Attempt<Head> {
+    let at = |offset: usize| VirtAddr::new(address).checked_add(offset).ok_or(Errno::EFAULT);
+    let end: End = memory.read(at(END)?)?;
+    if end != End::default() {
+        return Err(Errno::EFAULT.into());
     }
-    context.float.registers = saved.sc_fpregs.f;
-    context.float.control = saved.sc_fpregs.fcsr;
+    let head = memory.read(at(HEAD)?)?;
+    memory.read_bytes(at(REGISTERS)?, context.registers.as_mut_bytes())?;
+    memory.read_bytes(at(FLOAT)?, context.float.registers.as_mut_bytes())?;
+    context.float.control = memory.read(at(FLOAT_CONTROL)?)?;
+    context.program_counter = context.registers[PROGRAM_COUNTER];
+    context.registers[PROGRAM_COUNTER] = 0;
     context.float_replaced();
+    Ok(head)
 }
 
-/// Writes the frame and lets the thread go on in the handler. It is built on the kernel's stack, in place: it is the
-/// largest thing that a signal moves.
+/// Writes the frame and lets the thread go on in the handler.
 pub(crate) fn try_push(
     user: &mut UserThread,
     signal: Signal,
     info: &SignalInfo,
     action: &SigAction,
-) -> Result<(), Obstacle> {
+) -> Attempt<()> {
     user.context.save_float();
-    let (stack, blocked) = user
+    let (stack, mask) = user
         .thread
         .with_signals(|signals| (signals.alternate_stack, signals.saved_mask.unwrap_or(signals.blocked)));
     let address = place(&stack, user.context.registers[UserContext::SP], action)?;
     let memory = UserMemory::new(user.resources.address_space.clone());
-    let mut frame = SignalFrame::new_zeroed();
-    frame.info = *info;
-    frame.uc.uc_stack = stack;
-    frame.uc.uc_sigmask = blocked;
-    save(&user.context, &mut frame.uc.uc_mcontext);
-    memory.write(VirtAddr::new(address), &frame)?;
+    let head = Head { flags: 0, link: 0, stack, mask };
+    try_write(&memory, address, &mut user.context, info, &head)?;
     if stack.ss_flags & SS_AUTODISARM != 0 && address as u64 >= stack.ss_sp {
         user.thread.with_signals(|signals| signals.alternate_stack = NO_STACK);
     }
@@ -86,56 +118,28 @@ pub(crate) fn try_push(
     registers[UserContext::SP] = address;
     registers[UserContext::RA] = user.tenancy.signal_return().as_usize();
     registers[UserContext::A0] = signal.number().into();
-    registers[UserContext::A0 + 1] = address + core::mem::offset_of!(SignalFrame, info);
-    registers[UserContext::A0 + 2] = address + core::mem::offset_of!(SignalFrame, uc);
+    registers[UserContext::A0 + 1] = address + offset_of!(SignalFrame, info);
+    registers[UserContext::A0 + 2] = address + offset_of!(SignalFrame, uc);
     user.context.program_counter = action.sa_handler as usize;
     Ok(())
 }
 
-/// Goes on with [`try_push`] when what stood in its way is gone.
-pub(crate) async fn push_after(
-    user: &mut UserThread,
-    mut obstacle: Obstacle,
-    signal: Signal,
-    info: &SignalInfo,
-    action: &SigAction,
-) -> Result<(), Errno> {
-    loop {
-        match obstacle {
-            Obstacle::Error(errno) => return Err(errno),
-            Obstacle::Wait(future) | Obstacle::Event(future) => future.await?,
-            // Memory is waited for by a future, never on a queue.
-            Obstacle::NotReady(_) | Obstacle::NotReadyFor(..) => return Err(Errno::EFAULT),
-        }
-        match try_push(user, signal, info, action) {
-            Ok(()) => return Ok(()),
-            Err(next) => obstacle = next,
-        }
-    }
-}
-
-/// Reads the frame back into the registers that the thread goes on with. Its mask and alternate stack are set.
+/// Reads the frame back: the registers that the thread goes on with. Its mask and alternate stack are set.
 pub(crate) fn try_pop(
     thread: &Thread,
     memory: &UserMemory,
     stack_pointer: usize,
     context: &mut UserContext,
-) -> Result<(), Obstacle> {
-    let mut frame = SignalFrame::new_zeroed();
-    memory.read_bytes(VirtAddr::new(stack_pointer), frame.as_mut_bytes())?;
-    if frame.uc.uc_mcontext.sc_fpregs.reserved != 0 {
-        return Err(Errno::EFAULT.into());
-    }
+) -> Attempt<()> {
+    let head = try_read(memory, stack_pointer, context)?;
     thread.with_signals(|signals| {
-        signals.set_blocked(frame.uc.uc_sigmask);
-        let stack = frame.uc.uc_stack;
-        if stack.ss_flags & SS_AUTODISARM != 0 {
-            signals.alternate_stack = stack;
+        signals.set_blocked(head.mask);
+        if head.stack.ss_flags & SS_AUTODISARM != 0 {
+            signals.alternate_stack = head.stack;
         }
     });
     if linux_object::signal::has_deliverable(thread) {
-        thread.add_work(linux_object::thread::Work::SIGNAL);
+        thread.note_signal();
     }
-    restore(&frame.uc.uc_mcontext, context);
     Ok(())
 }

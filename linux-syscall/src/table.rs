@@ -275,7 +275,7 @@ syscall_table! {
     258 riscv_hwprobe(pairs: UserAddress, pair_count: usize, set_bytes: usize, set: UserAddress, flags: u32) => hardware::riscv_hwprobe, Partial, "vendor numbers are zero";
     259 riscv_flush_icache(start: UserAddress, end: UserAddress, flags: usize) => hardware::riscv_flush_icache, Full, "";
     260 wait4(process: i32, status: UserAddress, options: u32, usage: UserAddress) => wait::wait4, Full, "";
-    261 prlimit64(process: i32, resource: u32, new: UserAddress, old: UserAddress) => limits::prlimit64, Partial, "FSIZE, CPU, RSS, LOCKS, MSGQUEUE, RTTIME and CORE have no effect";
+    261 prlimit64(process: i32, resource: u32, new: UserAddress, old: UserAddress) => limits::prlimit64, Partial, "RSS, LOCKS, MSGQUEUE, RTTIME and CORE have no effect";
     267 syncfs(fd: Fd) => file::syncfs, Full, "";
     268 setns(fd: Fd, kind: i32) => control::setns, Partial, "there are no namespaces";
     270 process_vm_readv(process: i32, own: UserAddress, own_count: usize, other: UserAddress, other_count: usize, flags: usize) => memory::process_vm_readv, Full, "";

@@ -270,6 +270,15 @@ impl OpenFile {
         self.conclude(position, offset, before, buffer, outcome)
     }
 
+    /// Where a write would begin, of a file that grows by it; `None` for others.
+    pub fn growth_begin(&self, position: Position, buffer: &UserBuffer) -> Result<Option<u64>, Errno> {
+        if !self.file.is_seekable() {
+            return Ok(None);
+        }
+        let appends = self.status.load(Ordering::Relaxed) & OpenFlags::APPEND.bits() != 0;
+        if appends { self.file.end().map(Some) } else { Ok(Some(self.resolve(position, buffer))) }
+    }
+
     /// Where this attempt begins: earlier ones may have moved a part already.
     fn resolve(&self, position: Position, buffer: &UserBuffer) -> u64 {
         match position {

@@ -9,8 +9,10 @@ use linux_abi::Errno;
 
 use super::OpenFile;
 
-/// Numbers are below this (Linux's default limit for a process).
-pub const MOST_DESCRIPTORS: usize = 1024;
+/// Numbers are below this, whatever the limits (Linux's `nr_open`).
+pub const MOST_DESCRIPTORS: usize = 1 << 20;
+/// Numbers are below this unless somebody sets another limit.
+const USUAL_LIMIT: usize = 1024;
 
 #[derive(Clone)]
 struct Entry {
@@ -19,7 +21,12 @@ struct Entry {
 }
 
 /// The descriptors of those threads that share it.
-pub struct FileTable(SpinLock<Vec<Option<Entry>>>, AtomicUsize);
+pub struct FileTable {
+    entries: SpinLock<Vec<Option<Entry>>>,
+    users: AtomicUsize,
+    /// Numbers are below this (`RLIMIT_NOFILE`).
+    limit: AtomicUsize,
+}
 
 impl Default for FileTable {
     fn default() -> Self {
@@ -29,43 +36,59 @@ impl Default for FileTable {
 
 impl FileTable {
     fn with(entries: Vec<Option<Entry>>) -> Self {
-        Self(SpinLock::new(Rank::FILE_TABLE, entries), AtomicUsize::new(0))
+        Self {
+            entries: SpinLock::new(Rank::FILE_TABLE, entries),
+            users: AtomicUsize::new(0),
+            limit: AtomicUsize::new(USUAL_LIMIT),
+        }
     }
 
     /// How many threads use it. References to it do not tell: others look at it for a moment.
     pub fn users(&self) -> usize {
-        self.1.load(Ordering::Acquire)
+        self.users.load(Ordering::Acquire)
     }
 
     /// One more thread uses it.
     pub fn add_user(&self) {
-        self.1.fetch_add(1, Ordering::Relaxed);
+        self.users.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A thread no longer uses it. Whether it was the last one: then everything can be closed.
     pub fn remove_user(&self) -> bool {
-        self.1.fetch_sub(1, Ordering::AcqRel) == 1
+        self.users.fetch_sub(1, Ordering::AcqRel) == 1
     }
 
     /// A copy: the same openings under the same numbers.
     pub fn duplicate(&self) -> Self {
-        Self::with(self.0.lock().clone())
+        let copy = Self::with(self.entries.lock().clone());
+        copy.set_limit(self.limit());
+        copy
+    }
+
+    /// The number that all others are below.
+    pub fn limit(&self) -> usize {
+        self.limit.load(Ordering::Relaxed)
+    }
+
+    /// Sets what new numbers are below; those that are in use stay.
+    pub fn set_limit(&self, limit: usize) {
+        self.limit.store(limit.min(MOST_DESCRIPTORS), Ordering::Relaxed);
     }
 
     /// The opening behind a number.
     #[inline]
     pub fn get(&self, number: i32) -> Result<Arc<OpenFile>, Errno> {
-        let entries = self.0.lock();
+        let entries = self.entries.lock();
         let entry = usize::try_from(number).ok().and_then(|index| entries.get(index)?.as_ref());
         entry.map(|entry| entry.file.clone()).ok_or(Errno::EBADF)
     }
 
     /// Gives an opening the lowest free number from `lowest` on.
     pub fn insert(&self, file: Arc<OpenFile>, lowest: usize, close_on_exec: bool) -> Result<i32, Errno> {
-        let mut entries = self.0.lock();
+        let mut entries = self.entries.lock();
         let free = entries.iter().skip(lowest).position(Option::is_none).map(|index| index + lowest);
         let number = free.unwrap_or(entries.len().max(lowest));
-        put(&mut entries, number, Entry { file, close_on_exec })?;
+        put(&mut entries, self.limit(), number, Entry { file, close_on_exec })?;
         Ok(number as i32)
     }
 
@@ -77,15 +100,18 @@ impl FileTable {
         close_on_exec: bool,
     ) -> Result<Option<Arc<OpenFile>>, Errno> {
         let number = usize::try_from(number).map_err(|_| Errno::EBADF)?;
-        let mut entries = self.0.lock();
+        if number >= self.limit() {
+            return Err(Errno::EMFILE);
+        }
+        let mut entries = self.entries.lock();
         let previous = entries.get_mut(number).and_then(Option::take);
-        put(&mut entries, number, Entry { file, close_on_exec })?;
+        put(&mut entries, self.limit(), number, Entry { file, close_on_exec })?;
         Ok(previous.map(|entry| entry.file))
     }
 
     /// Takes a number back.
     pub fn remove(&self, number: i32) -> Result<Arc<OpenFile>, Errno> {
-        let mut entries = self.0.lock();
+        let mut entries = self.entries.lock();
         let slot = usize::try_from(number).ok().and_then(|index| entries.get_mut(index));
         let entry = slot.and_then(Option::take).ok_or(Errno::EBADF)?;
         Ok(entry.file)
@@ -93,26 +119,26 @@ impl FileTable {
 
     /// The lowest number in use that is not below `from`, and its opening.
     pub fn next(&self, from: usize) -> Option<(i32, Arc<OpenFile>)> {
-        let entries = self.0.lock();
+        let entries = self.entries.lock();
         let mut rest = entries.iter().enumerate().skip(from);
         rest.find_map(|(number, entry)| Some((number as i32, entry.as_ref()?.file.clone())))
     }
 
     /// How many numbers there is room for without growing.
     pub fn size(&self) -> usize {
-        self.0.lock().capacity()
+        self.entries.lock().capacity()
     }
 
     /// Whether the number is given up by `exec`.
     pub fn is_close_on_exec(&self, number: i32) -> Result<bool, Errno> {
-        let entries = self.0.lock();
+        let entries = self.entries.lock();
         let entry = usize::try_from(number).ok().and_then(|index| entries.get(index)?.as_ref());
         entry.map(|entry| entry.close_on_exec).ok_or(Errno::EBADF)
     }
 
     /// Sets whether the number is given up by `exec`.
     pub fn set_close_on_exec(&self, number: i32, value: bool) -> Result<(), Errno> {
-        let mut entries = self.0.lock();
+        let mut entries = self.entries.lock();
         let entry = usize::try_from(number).ok().and_then(|index| entries.get_mut(index)?.as_mut());
         entry.ok_or(Errno::EBADF)?.close_on_exec = value;
         Ok(())
@@ -129,14 +155,14 @@ impl FileTable {
     }
 
     fn take_all(&self, wanted: impl Fn(&Entry) -> bool) -> Vec<Arc<OpenFile>> {
-        let mut entries = self.0.lock();
+        let mut entries = self.entries.lock();
         let chosen = entries.iter_mut().filter(|slot| slot.as_ref().is_some_and(&wanted));
         chosen.filter_map(|slot| Some(slot.take()?.file)).collect()
     }
 }
 
-fn put(entries: &mut Vec<Option<Entry>>, number: usize, entry: Entry) -> Result<(), Errno> {
-    if number >= MOST_DESCRIPTORS {
+fn put(entries: &mut Vec<Option<Entry>>, limit: usize, number: usize, entry: Entry) -> Result<(), Errno> {
+    if number >= limit {
         return Err(Errno::EMFILE);
     }
     if number >= entries.len() {

@@ -6,10 +6,11 @@
 pub mod robust;
 mod table;
 
-use core::future::poll_fn;
-use core::pin::pin;
-use core::task::Poll;
+use alloc::boxed::Box;
+use core::pin::Pin;
+use core::task::{Context, Poll, ready};
 
+use executor::Sleep;
 use kernel_hal::{Instant, PageFault, VirtAddr};
 use kernel_object::address_space::AddressSpace;
 use linux_abi::Errno;
@@ -18,7 +19,7 @@ use linux_abi::futex::{
     FUTEX_OP_CMP_LT, FUTEX_OP_CMP_NE, FUTEX_OP_OPARG_SHIFT, FUTEX_OP_OR, FUTEX_OP_SET, FUTEX_OP_XOR,
 };
 
-use crate::obstacle::{Attempt, Obstacle, complete};
+use crate::obstacle::{Attempt, Obstacle, Slow, complete};
 use crate::user_buffer::UserMemory;
 use table::{Key, Registration, register};
 
@@ -35,7 +36,7 @@ pub struct Word {
 impl Word {
     /// The word at an address. `is_private`: the caller says that only threads of the same memory use it.
     pub fn new(address: VirtAddr, is_private: bool) -> Result<Self, Errno> {
-        if address.as_usize() % size_of::<u32>() != 0 {
+        if !address.as_usize().is_multiple_of(size_of::<u32>()) {
             return Err(Errno::EINVAL);
         }
         if !address.is_user_range(size_of::<u32>()) {
@@ -91,48 +92,75 @@ pub fn try_check(memory: &UserMemory, word: Word, expected: u32) -> Attempt<()> 
 }
 
 /// Waits until the word's waiters are woken, if it has the value. `EAGAIN` if it has not, `ETIMEDOUT` after the deadline.
-pub async fn wait(
-    memory: &UserMemory,
+pub fn wait(memory: UserMemory, word: Word, expected: u32, bits: u32, deadline: Instant) -> Wait {
+    let sleep = (deadline != Instant::FAR_FUTURE).then(|| Box::pin(executor::sleep_until(deadline)));
+    Wait { memory, word, expected, bits, registration: None, page: None, sleep }
+}
+
+/// The future of [`wait`]. Small: it is moved into a box for every wait.
+#[must_use = "futures do nothing unless polled"]
+pub struct Wait {
+    memory: UserMemory,
     word: Word,
     expected: u32,
     bits: u32,
-    deadline: Instant,
-) -> Result<(), Errno> {
-    let registration = match enlist(memory, word, expected, bits).await {
-        Ok(registration) => registration,
-        Err(Obstacle::Error(errno)) => return Err(errno),
-        // Another obstacle than a fault does not come from here; a fault was awaited.
-        Err(_) => return Err(Errno::EFAULT),
-    };
-    let mut sleep = pin!(executor::sleep_until(deadline));
-    poll_fn(|context| {
+    registration: Option<Registration>,
+    /// The word's page comes from a device.
+    page: Option<Slow<Result<(), Errno>>>,
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl Wait {
+    /// Registers, unless the word has changed. `Pending`: its page has to be brought first.
+    fn enlist(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Errno>> {
+        loop {
+            if let Some(page) = &mut self.page {
+                ready!(page.as_mut().poll(context))?;
+                self.page = None;
+            }
+            let key = self.word.key(self.memory.space())?;
+            let (memory, word, expected) = (&self.memory, self.word, self.expected);
+            let outcome = persist(memory, || {
+                register(&key, self.bits, context.waker(), || check_value(memory, word, expected))
+            });
+            match outcome {
+                Ok(registration) => {
+                    self.registration = Some(registration);
+                    return Poll::Ready(Ok(()));
+                }
+                Err(Obstacle::Error(errno)) => return Poll::Ready(Err(errno)),
+                Err(Obstacle::Wait(page)) => self.page = Some(page),
+                // Words have no readiness.
+                Err(_) => return Poll::Ready(Err(Errno::EFAULT)),
+            }
+        }
+    }
+}
+
+impl Future for Wait {
+    type Output = Result<(), Errno>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let is_new = self.registration.is_none();
+        if is_new {
+            ready!(self.enlist(context))?;
+        }
+        let Some(registration) = &self.registration else { return Poll::Pending };
         if registration.is_woken() {
             return Poll::Ready(Ok(()));
         }
-        registration.refresh(context.waker());
-        if deadline != Instant::FAR_FUTURE && sleep.as_mut().poll(context).is_ready() {
-            // The registration is dropped next; a wake that comes first counts.
-            return Poll::Ready(Err(Errno::ETIMEDOUT));
+        if !is_new {
+            registration.refresh(context.waker());
         }
-        if registration.is_woken() { Poll::Ready(Ok(())) } else { Poll::Pending }
-    })
-    .await
-}
-
-async fn enlist(memory: &UserMemory, word: Word, expected: u32, bits: u32) -> Attempt<Registration> {
-    loop {
-        let outcome = poll_fn(|context| {
-            let outcome = word.key(memory.space()).map_err(Obstacle::from).and_then(|key| {
-                persist(memory, || {
-                    register(&key, bits, context.waker(), || check_value(memory, word, expected))
-                })
-            });
-            Poll::Ready(outcome)
-        })
-        .await;
-        match outcome {
-            Err(Obstacle::Wait(page)) => page.await?,
-            outcome => return outcome,
+        let is_over = match &mut self.sleep {
+            Some(sleep) => sleep.as_mut().poll(context).is_ready(),
+            None => false,
+        };
+        // A wake that came before the registration is given up counts.
+        match &self.registration {
+            Some(registration) if registration.is_woken() => Poll::Ready(Ok(())),
+            _ if is_over => Poll::Ready(Err(Errno::ETIMEDOUT)),
+            _ => Poll::Pending,
         }
     }
 }

@@ -152,6 +152,16 @@ pub(super) fn register<E: From<Errno>>(
     Ok(Registration(waiter))
 }
 
+/// Takes the longest waiting waiter of a word out of a locked bucket.
+#[inline]
+fn take_one(bucket: &Bucket, entries: &mut Vec<Entry>, key: &Key, bits: u32) -> Option<Entry> {
+    let index = entries.iter().position(|entry| entry.key.is(key) && entry.bits & bits != 0)?;
+    let entry = entries.remove(index);
+    bucket.count.fetch_sub(1, Ordering::Relaxed);
+    entry.waiter.is_woken.store(true, Ordering::Release);
+    Some(entry)
+}
+
 /// Takes up to `count` waiters of a word out of a locked bucket; returns those that are to be called once it is unlocked.
 fn take(
     bucket: &Bucket,
@@ -194,6 +204,13 @@ pub(super) fn wake(key: &Key, bits: u32, count: usize) -> usize {
     fence(Ordering::SeqCst);
     // Who comes while we call others is not meant.
     let most = bucket.count.load(Ordering::SeqCst).min(count);
+    if most == 1 {
+        let taken = take_one(bucket, &mut bucket.entries.lock(), key, bits);
+        return taken.map_or(0, |entry| {
+            entry.waker.wake();
+            1
+        });
+    }
     let mut woken = 0;
     while woken < most {
         let taken = take(bucket, &mut bucket.entries.lock(), key, bits, most - woken);

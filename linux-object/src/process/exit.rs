@@ -29,7 +29,7 @@ pub fn end_thread(thread: &Arc<Thread>) {
         table.remove_thread(thread.id());
     }
     let mut family = process.family.lock();
-    family.threads.retain(|other| !Arc::ptr_eq(other, thread));
+    family.remove_thread(thread.id());
     family.ended_threads.add(&usage);
     family.ended_threads.most_resident = family.ended_threads.most_resident.max(resident as u64);
     let bereaved = take_bereaved(&family.children, thread.id());
@@ -49,8 +49,8 @@ pub fn end_thread(thread: &Arc<Thread>) {
     drop(family);
     assert!(process.id() != FIRST_PROCESS, "the first process ended: {status:?}");
 
+    let dead_orphans = adopt(&table, process, &orphans);
     let orphaned = newly_orphaned(&table, process, &orphans);
-    let dead_orphans = adopt(&table, process, orphans);
     drop(table);
 
     tell_of_death(&bereaved);
@@ -152,7 +152,7 @@ pub(super) fn report(process: &Process, status: WaitStatus) -> ChildReport {
 
 /// Gives children without a parent to the nearest ancestor that adopts orphans, or to the first process. Returns those that
 /// have already ended.
-fn adopt(table: &IdentityTable, process: &Process, orphans: Vec<Arc<Process>>) -> Vec<Arc<Process>> {
+fn adopt(table: &IdentityTable, process: &Process, orphans: &[Arc<Process>]) -> Vec<Arc<Process>> {
     if orphans.is_empty() {
         return Vec::new();
     }
@@ -174,7 +174,7 @@ fn adopt(table: &IdentityTable, process: &Process, orphans: Vec<Arc<Process>>) -
         if orphan.fate().is_some() {
             ended.push(orphan.clone());
         }
-        adopter.family.lock().children.push(orphan);
+        adopter.family.lock().children.push(orphan.clone());
     }
     ended
 }

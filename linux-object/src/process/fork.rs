@@ -198,6 +198,9 @@ pub fn clone(
             parent.family.lock().children.push(process.clone());
         }
     }
+    if !shares_process {
+        super::watch_time(thread.process());
+    }
     let wants_own_id = request.flags.contains(CloneFlags::CHILD_SETTID);
     let set_child_id = if wants_own_id { request.child_id } else { 0 };
     start(StartedThread { thread: thread.clone(), resources, context: child_context, tenancy, set_child_id });

@@ -77,7 +77,7 @@ impl Process {
 }
 
 /// The members of stopped groups that are orphaned because `process` has ended: its own group, and those of its former
-/// children. Called with its end already noted.
+/// children. Called when its end is noted and the children have another parent.
 pub(super) fn newly_orphaned(
     table: &IdentityTable,
     process: &Process,

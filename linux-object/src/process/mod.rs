@@ -3,6 +3,7 @@
 //! One lock, the process table's, guards the family tree and all numbers: forks, exits and waits are rare next to
 //! everything else a process does, and a tree under one lock has no halfway states.
 
+mod cpu_limit;
 mod exit;
 mod fork;
 mod group;
@@ -32,6 +33,7 @@ use crate::thread::{NAME_BYTES, Thread};
 use identity::IdentityTable;
 use stop::StopState;
 
+pub use cpu_limit::watch_time;
 pub use exit::end_thread;
 pub use fork::{CloneRequest, clone, fork_count};
 pub use group::{GroupError, set_group, start_session};
@@ -131,6 +133,13 @@ impl Family {
         let index = self.threads.partition_point(|other| other.id() < thread.id());
         self.threads.insert(index, thread);
     }
+
+    /// By number: a walk over all of them would make the end of many threads cost their square.
+    fn remove_thread(&mut self, id: i32) {
+        if let Ok(index) = self.threads.binary_search_by_key(&id, |thread| thread.id()) {
+            self.threads.remove(index);
+        }
+    }
 }
 
 impl Process {
@@ -149,7 +158,7 @@ impl Process {
             ended_threads: Usage::default(),
             ended_children: Usage::default(),
         };
-        let inherited = |number: fn(&Process) -> i32| origin.like.map_or(id, |like| number(like));
+        let inherited = |number: fn(&Process) -> i32| origin.like.map_or(id, number);
         Arc::new(Self {
             id,
             parent_id: AtomicI32::new(parent.map_or(0, |parent| parent.id)),

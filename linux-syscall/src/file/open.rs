@@ -101,9 +101,9 @@ pub fn fcntl(call: &mut Call<'_>, fd: Fd, command: i32, argument: usize) -> Resu
     let done = match command {
         F_DUPFD | F_DUPFD_CLOEXEC => {
             let close_on_exec = command == F_DUPFD_CLOEXEC;
-            let number = files.insert(file, argument, close_on_exec).map_err(|error| {
-                if argument >= linux_object::file::MOST_DESCRIPTORS { Errno::EINVAL } else { error }
-            })?;
+            let number = files
+                .insert(file, argument, close_on_exec)
+                .map_err(|error| if argument >= files.limit() { Errno::EINVAL } else { error })?;
             number as usize
         }
         F_GETFD => {

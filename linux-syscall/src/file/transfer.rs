@@ -17,6 +17,7 @@ use linux_object::user_buffer::{UserBuffer, UserMemory};
 use super::descriptor;
 use crate::argument::{Fd, UserAddress};
 use crate::call::{Call, Completion, Outcome, complete_unless_interrupted, encode_error};
+use crate::limits::write_within_limit;
 
 /// A single transfer moves at most this much, like Linux's.
 const MOST_BYTES: usize = 0x7fff_f000;
@@ -64,7 +65,7 @@ fn try_once(
 ) -> Attempt {
     match direction {
         Direction::Read => file.try_read(position, buffer),
-        Direction::Write => note_broken_pipe(thread, file.try_write(position, buffer)),
+        Direction::Write => note_broken_pipe(thread, write_within_limit(thread, file, position, buffer)),
     }
 }
 
