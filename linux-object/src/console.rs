@@ -16,21 +16,22 @@ use ksync::{Once, Rank, SpinLock, WaitQueue};
 use linux_abi::Errno;
 use linux_abi::file::OpenFlags;
 use linux_abi::poll::PollEvents;
-use linux_abi::signal::SignalSet;
+use linux_abi::signal::{SIG_IGN, Signal, SignalSet};
 use linux_abi::signal_info::SignalInfo;
 use linux_abi::stat::{DeviceNumber, FileType};
 use linux_abi::terminal::{
-    FIONREAD, TCFLSH, TCGETS, TCIFLUSH, TCIOFLUSH, TCOFLUSH, TCSETS, TCSETSF, TCSETSW, TIOCGPGRP, TIOCGSID,
-    TIOCGWINSZ, TIOCSCTTY, TIOCSPGRP, TIOCSWINSZ, Termios, Termios2, Winsize,
+    FIONREAD, LocalModes, TCFLSH, TCGETS, TCGETS2, TCIFLUSH, TCIOFF, TCIOFLUSH, TCION, TCOFLUSH, TCOOFF,
+    TCOON, TCSBRK, TCSBRKP, TCSETS, TCSETS2, TCSETSF, TCSETSW, TCXONC, TIOCGPGRP, TIOCGSID, TIOCGWINSZ,
+    TIOCNOTTY, TIOCOUTQ, TIOCSCTTY, TIOCSPGRP, TIOCSWINSZ, Termios, Termios2, Winsize,
 };
 use zcore_drivers::serial::SerialPort;
 
 use crate::file::{File, UserMemory};
 use crate::obstacle::{Attempt, Obstacle, Waitable};
-use crate::process::all_processes;
+use crate::process::{all_processes, find_process};
 use crate::signal;
 use crate::terminal::{
-    Effects, Flush, LineDiscipline, OutputPort, ReadStep, STANDARD_TERMIOS, TermiosChange,
+    Effects, Flow, Flush, LineDiscipline, OutputPort, ReadStep, STANDARD_TERMIOS, TermiosChange,
 };
 use crate::thread::{Thread, current_thread};
 use crate::user_buffer::UserBuffer;
@@ -39,6 +40,8 @@ use crate::user_buffer::UserBuffer;
 const PIECE: usize = 256;
 /// Output that waits for the port.
 const OUTPUT_BYTES: usize = 4096;
+
+const FIRST_PROCESS: i32 = 1;
 
 static CONSOLE: Once<Arc<Console>> = Once::new();
 
@@ -235,11 +238,9 @@ impl Console {
         }))
     }
 
-    /// Sets the settings that `ioctl` brought.
+    /// Sets the settings that `ioctl` brought; the speeds stay.
     fn set_settings(&self, settings: &Termios, change: TermiosChange) {
-        let mut guard = self.state.lock();
-        let State { discipline, output, .. } = &mut *guard;
-        let old = discipline.termios();
+        let old = self.state.lock().discipline.termios();
         let new = Termios2 {
             c_iflag: settings.c_iflag,
             c_oflag: settings.c_oflag,
@@ -249,10 +250,74 @@ impl Console {
             c_cc: settings.c_cc,
             ..old
         };
-        let effects = discipline.set_termios(&new, change, output);
+        self.set_all_settings(&new, change);
+    }
+
+    fn set_all_settings(&self, new: &Termios2, change: TermiosChange) {
+        let mut guard = self.state.lock();
+        let State { discipline, output, .. } = &mut *guard;
+        let effects = discipline.set_termios(new, change, output);
         let group = guard.foreground_group;
         drop(guard);
         self.follow_up(effects, group);
+        self.changed.wake_all();
+    }
+
+    fn control_flow(&self, flow: Flow) {
+        let mut guard = self.state.lock();
+        let State { discipline, output, .. } = &mut *guard;
+        let (character, effects) = discipline.control_flow(flow);
+        if let Some(character) = character
+            && output.room() > 0
+        {
+            output.put(&[character]);
+        }
+        let group = guard.foreground_group;
+        drop(guard);
+        self.follow_up(effects, group);
+    }
+
+    /// Job control: who is in the background of the session whose terminal this is gets a signal, on which it stops, and
+    /// tries again when it goes on. Who ignores or blocks the signal reads an error, and may do anything else.
+    fn check_foreground(&self, signal: Signal) -> Result<(), Obstacle> {
+        let Some(caller) = current_thread() else { return Ok(()) };
+        let process = caller.process();
+        let group = process.group();
+        {
+            let state = self.state.lock();
+            let is_background = state.session != 0
+                && state.session == process.session()
+                && state.foreground_group != 0
+                && state.foreground_group != group;
+            if !is_background {
+                return Ok(());
+            }
+        }
+        let ignores = caller.resources().signal_actions.get(signal).sa_handler == SIG_IGN
+            || caller.with_signals(|signals| signals.blocked.contains(signal));
+        match (ignores, signal) {
+            (true, Signal::SIGTTIN) => return Err(Errno::EIO.into()),
+            (true, _) => return Ok(()),
+            (false, _) if process.is_in_orphaned_group() => return Err(Errno::EIO.into()),
+            (false, _) => {}
+        }
+        send_signals(SignalSet::of(signal), group);
+        Err(Self::not_ready())
+    }
+
+    /// The session no longer has this terminal: its foreground group hangs up.
+    fn leave_session(&self, session: i32) {
+        let group = {
+            let mut state = self.state.lock();
+            if session == 0 || state.session != session {
+                return;
+            }
+            state.session = 0;
+            core::mem::take(&mut state.foreground_group)
+        };
+        let mut signals = SignalSet::of(Signal::SIGHUP);
+        signals.insert(Signal::SIGCONT);
+        send_signals(signals, group);
         self.changed.wake_all();
     }
 
@@ -290,17 +355,41 @@ impl Console {
 
     fn set_foreground_group(&self, caller: &Thread, group: i32) -> Result<(), Errno> {
         let session = caller.process().session();
-        let is_in_session =
-            all_processes().iter().any(|process| process.group() == group && process.session() == session);
-        let mut state = self.state.lock();
-        if state.session != session || session == 0 {
-            return Err(Errno::ENOTTY);
+        self.foreground_group_for(caller)?;
+        if group < 0 {
+            return Err(Errno::EINVAL);
         }
-        if !is_in_session {
+        let processes = all_processes();
+        let mut members = processes.iter().filter(|process| process.group() == group).peekable();
+        if members.peek().is_none() && find_process(group).is_none() {
+            return Err(Errno::ESRCH);
+        }
+        if !members.any(|process| process.session() == session) {
             return Err(Errno::EPERM);
+        }
+        let mut state = self.state.lock();
+        if state.session != session {
+            return Err(Errno::ENOTTY);
         }
         state.foreground_group = group;
         Ok(())
+    }
+}
+
+/// The leader of a session has ended: the terminal that was its own is free, and its foreground group hangs up.
+pub fn session_ended(session: i32) {
+    if let Some(console) = CONSOLE.get() {
+        console.leave_session(session);
+    }
+}
+
+/// A session leader without a terminal has opened the console by its own name: it is its terminal from now on.
+pub fn adopt_if_free() {
+    let Some((console, caller)) = CONSOLE.get().zip(current_thread()) else { return };
+    // The first process leads a session only by our numbering: on Linux it is in none until it asks for one.
+    if caller.process().id() != FIRST_PROCESS {
+        // Who is no leader, or has a terminal already, just has it open.
+        let _ = console.adopt_session(&caller, false);
     }
 }
 
@@ -321,6 +410,7 @@ impl Waitable for Console {
 
 impl File for Console {
     fn try_read(&self, _offset: u64, buffer: &mut UserBuffer) -> Attempt {
+        self.check_foreground(Signal::SIGTTIN)?;
         loop {
             let mut piece = [0; PIECE];
             let peeked = {
@@ -363,6 +453,11 @@ impl File for Console {
     }
 
     fn try_write(&self, _offset: u64, buffer: &mut UserBuffer) -> Attempt {
+        let stops_writers =
+            LocalModes::from_bits_retain(self.settings().c_lflag).contains(LocalModes::TOSTOP);
+        if stops_writers {
+            self.check_foreground(Signal::SIGTTOU)?;
+        }
         while buffer.remaining() > 0 {
             let mut piece = [0; PIECE];
             let most = buffer.remaining().min(PIECE);
@@ -410,7 +505,44 @@ impl File for Console {
 
     fn try_control(&self, request: u32, argument: usize, memory: &UserMemory, caller: &Thread) -> Attempt {
         let address = kernel_hal::VirtAddr::new(argument);
+        if matches!(
+            request,
+            TCSETS | TCSETSW | TCSETSF | TCSETS2 | TCFLSH | TCSBRK | TCSBRKP | TCXONC | TIOCSPGRP
+        ) {
+            self.check_foreground(Signal::SIGTTOU)?;
+        }
         match request {
+            TCGETS2 => {
+                let settings = self.state.lock().discipline.termios();
+                memory.write(address, &settings)?;
+            }
+            TCSETS2 => self.set_all_settings(&memory.read(address)?, TermiosChange::Now),
+            TCSBRK | TCSBRKP => {
+                // The ports cannot send a break; what comes before it, and all that `tcdrain` asks for, they do.
+                if !self.state.lock().output.0.is_empty() {
+                    return Err(Self::not_ready());
+                }
+            }
+            TCXONC => self.control_flow(match argument as u32 {
+                TCOOFF => Flow::StopOutput,
+                TCOON => Flow::ResumeOutput,
+                TCIOFF => Flow::StopInput,
+                TCION => Flow::ResumeInput,
+                _ => return Err(Errno::EINVAL.into()),
+            }),
+            TIOCOUTQ => {
+                let waiting = self.state.lock().output.0.len();
+                memory.write(address, &(waiting as i32))?;
+            }
+            TIOCNOTTY => {
+                let process = caller.process();
+                self.foreground_group_for(caller)?;
+                if process.session() != process.id() {
+                    // The terminal is the session's: one process alone cannot give it up.
+                    return Err(Errno::ENOTTY.into());
+                }
+                self.leave_session(process.session());
+            }
             TCGETS => memory.write(address, &self.settings())?,
             TCSETS => self.set_settings(&memory.read(address)?, TermiosChange::Now),
             TCSETSW | TCSETSF => {
@@ -438,7 +570,7 @@ impl File for Console {
                     (state.discipline.set_window_size(size), state.foreground_group)
                 };
                 if changed {
-                    send_signals(SignalSet::of(linux_abi::signal::Signal::SIGWINCH), group);
+                    send_signals(SignalSet::of(Signal::SIGWINCH), group);
                 }
             }
             FIONREAD => {

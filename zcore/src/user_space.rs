@@ -15,6 +15,7 @@ use linux_object::file::{
     FileTable, FullDevice, NullDevice, OpenFile, RandomDevice, ZeroDevice, add_disk, open,
 };
 use linux_object::machine::{Disk, Hart, Machine};
+use linux_object::memory::pressure;
 use linux_object::namespace::{self, PathContext};
 use linux_object::process::execute::{ProgramRequest, execute};
 use linux_object::process::{first_process, set_thread_spawner, start_first_thread};
@@ -125,9 +126,19 @@ fn register_disks() {
     for disk in machine_devices::disks() {
         add_disk(&disk.name, machine_devices::with_faults(disk.device.clone()));
     }
+    pressure::set_reclaimer(give_up_pages);
     kernel_object::paged_object::set_spawner(|future| {
         executor::spawn(TaskOptions::new("read-ahead"), future).detach();
     });
+}
+
+/// Gives up pages of files, and what filesystems remember of files that nobody uses if that does not help.
+fn give_up_pages(most: usize) -> usize {
+    let freed = kernel_object::paged_object::reclaim(most);
+    if freed < most {
+        namespace::mounts().iter().for_each(|mount| mount.file_system().drop_caches());
+    }
+    freed
 }
 
 fn register_file_systems() {

@@ -13,6 +13,7 @@ use super::directory::Directory;
 use super::generated::GeneratedOpening;
 use super::regular::RegularFile;
 use super::{AnonymousNode, Companion, DiskFile, File, OpenFile, PipeEnd, disk_at};
+use crate::console;
 use crate::credentials::{Credentials, Permission};
 use crate::namespace::{LastComponent, PathContext, Place, walk, walk_to_parent};
 
@@ -149,7 +150,14 @@ pub(crate) async fn object(inode: &Arc<dyn INode>, flags: OpenFlags) -> Result<A
     match (inode.file_type(), inode.contents()) {
         (FileType::Directory, _) => Ok(Arc::new(Directory)),
         (FileType::Fifo, _) => Ok(Arc::new(PipeEnd::open_fifo(Companion::of(inode), flags)?)),
-        (FileType::CharacterDevice, _) => character_device(inode.metadata().await?.device),
+        (FileType::CharacterDevice, _) => {
+            let number = inode.metadata().await?.device;
+            let file = character_device(number)?;
+            if Some(number) == console::number() && !flags.contains(OpenFlags::NOCTTY) {
+                console::adopt_if_free();
+            }
+            Ok(file)
+        }
         (FileType::BlockDevice, _) => {
             let disk = disk_at(inode.metadata().await?.device)?;
             Ok(Arc::new(DiskFile::new(disk, flags.contains(OpenFlags::DIRECT))))

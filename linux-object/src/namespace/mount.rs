@@ -17,9 +17,9 @@ pub struct Mount {
     file_system: Arc<dyn FileSystem>,
     root: Arc<dyn INode>,
     attached_at: Option<Arc<Place>>,
-    has_volatile_names: bool,
     /// What was mounted, in the words of who mounted it.
     source: Box<[u8]>,
+    has_volatile_names: bool,
 }
 
 static NEXT_ID: AtomicUsize = AtomicUsize::new(1);
@@ -30,8 +30,7 @@ impl Mount {
         let root = file_system.root();
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         let has_volatile_names = file_system.flags().contains(FileSystemFlags::VOLATILE_NAMES);
-        let source = source.into();
-        Arc::new(Self { id, file_system, root, attached_at, has_volatile_names, source })
+        Arc::new(Self { id, file_system, root, attached_at, source: source.into(), has_volatile_names })
     }
 
     /// A mount that no path leads to.

@@ -13,8 +13,8 @@ use linux_abi::signal_info::{
 use super::group::{newly_orphaned, release_orphaned};
 use super::identity::IdentityTable;
 use super::{FIRST_PROCESS, Process, TABLE};
-use crate::signal;
 use crate::thread::Thread;
+use crate::{console, signal};
 
 const CLOCK_TICK_NANOS: u128 = 10_000_000;
 
@@ -54,6 +54,9 @@ pub fn end_thread(thread: &Arc<Thread>) {
     drop(table);
 
     tell_of_death(&bereaved);
+    if process.session() == process.id() {
+        console::session_ended(process.id());
+    }
     release_orphaned(&orphaned);
     if let Some(parent) = parent {
         announce(&parent, process, status);
