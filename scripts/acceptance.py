@@ -90,6 +90,8 @@ LINES = [
          "scripts/count.py --kernel-bench disk --print disk-read-qd32:supervisor", 4500, "instructions"),
     *(Line(f"micro-{name}", f"{what}, in total", f"scripts/count.py micro {name} --print {name}:total", bound, "instructions")
       for name, (bound, what) in MICRO.items()),
+    Line("storm", "3 minutes of random syscalls at 4 harts: no panic, no hang, memory comes back",
+         "scripts/boottest.py --harts 4 storm"),
     Line("tests", "`make test` on a tree that is set up", "scripts/measure.py seconds make test", 1200, "s", 2400),
 ]
 

@@ -12,7 +12,7 @@ Three sources of cases:
 
 * CASES below;
 * guest tests: each program and script of rootfs/tests, under its own name (on Linux, which boots
-  slowly, all of them in one run);
+  slowly, all of them in one run); those of rootfs/tests/long run only when they are named;
 * tests inside the kernel, which `ktest=list` lists as lines `ktest: NAME` and `ktest=NAME` runs. After
   the name may follow what the test needs: `harts=N` at least, `disk=KIND` (see testdisk.py), and at
   the end of the line `panics=PATTERN` if it passes by a panic whose message matches.
@@ -58,6 +58,7 @@ class Case:
     loud: bool = False  # with all messages on the console
     forbid: tuple = ()  # regular expressions that must match no line
     least_harts: int = 1  # not on machines with fewer
+    timeout: float = TIMEOUT_SECONDS
 
 
 CASES = [
@@ -216,6 +217,17 @@ def guest_cases():
             for name in names]
 
 
+# Tests of rootfs/tests/long, and what each is told. They run when they are named.
+LONG = {"storm": "180"}
+LONG_TIMEOUT_SECONDS = 900
+
+
+def long_cases():
+    """One case for each long guest test."""
+    return [Case(name, f"rdinit=/init -- /tests/{name} {arguments}", expect=(r"ended with status 0",),
+                 timeout=LONG_TIMEOUT_SECONDS) for name, arguments in LONG.items()]
+
+
 def together(cases):
     """All guest tests in one boot, for a kernel that takes its time to start."""
     names = " ".join(case.name for case in cases)
@@ -273,7 +285,7 @@ def boot(case, machine, linux=False, image=run.NO_IMAGE):
         if linux:
             machine.initrd = guest.for_linux(machine.initrd)
     log = TARGET / "log" / "boot" / f"{prefix(linux, image, '-')}{case.name}-{machine.harts}-{machine.memory}.log"
-    return qemu.run(machine, TIMEOUT_SECONDS, log=log)
+    return qemu.run(machine, case.timeout, log=log)
 
 
 def prefix(linux, image, separator):
@@ -338,6 +350,7 @@ def _main():
         if guests and not options.names:
             cases = [case for case in cases if case not in guests] + [together(guests)]
     if options.names:
+        cases += [case for case in long_cases() if case.name in options.names]
         unknown = set(options.names) - {case.name for case in cases}
         if unknown:
             raise Failure(f"no such case: {', '.join(sorted(unknown))}")

@@ -42,11 +42,12 @@ LINUX_MODULES = ["virtio_mmio", "virtio_blk", "virtio_net", "virtio-rng", "crc32
 def compile_programs():
     """Compiles what changed of rootfs/tests, and removes what has no source any more.
 
-    *.c become target/guest/NAME; the programs that they start, helpers/*.c, become target/guest/helpers/NAME and,
+    *.c and long/*.c become target/guest/NAME; the programs that they start, helpers/*.c, become target/guest/helpers/NAME and,
     linked to the C library at run time, NAME-dynamic beside it."""
     HELPERS.mkdir(parents=True, exist_ok=True)
     headers = list(SOURCES.glob("*.h"))
-    products = {PROGRAMS / source.stem: (source, STATIC) for source in sorted(SOURCES.glob("*.c"))}
+    sources = sorted([*SOURCES.glob("*.c"), *SOURCES.glob("long/*.c")])
+    products = {PROGRAMS / source.stem: (source, STATIC) for source in sources}
     for source in sorted(SOURCES.glob("helpers/*.c")):
         products[HELPERS / source.stem] = source, STATIC
         products[HELPERS / f"{source.stem}-dynamic"] = source, DYNAMIC

@@ -111,9 +111,8 @@ fn wait(
         Instant::FAR_FUTURE
     };
     // A word that has changed already is the usual reason not to wait: it needs no future.
-    match futex::try_check(&memory, word, expected) {
-        Err(Obstacle::Error(errno)) => return Ok(Outcome::Done(encode_error(errno))),
-        Ok(()) | Err(_) => {}
+    if let Err(Obstacle::Error(errno)) = futex::try_check(&memory, word, expected) {
+        return Ok(Outcome::Done(encode_error(errno)));
     }
     let thread = call.owned_thread();
     let is_relative = has_timeout && operation & COMMAND_MASK == FUTEX_WAIT;

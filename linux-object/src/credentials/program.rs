@@ -48,7 +48,7 @@ impl Credentials {
         new.file_group = new.effective_group;
         new.secure_bits -= SecureBits::KEEP_CAPS;
         let gains = new.real_user != 0
-            && (new.effective - new.ambient | new.permitted - new.ambient) != Capabilities::empty();
+            && ((new.effective - new.ambient) | (new.permitted - new.ambient)) != Capabilities::empty();
         (new, takes_id || gains)
     }
 }

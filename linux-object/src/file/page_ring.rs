@@ -40,6 +40,11 @@ impl<T> Slot<T> {
         self.len as usize
     }
 
+    /// Whether everything in it has been read.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// How it is read.
     pub fn kind(&self) -> SlotKind {
         self.kind

@@ -24,12 +24,15 @@ enum Value {
     Now(fn() -> String),
 }
 
+/// Takes what was written to a setting.
+type Store = fn(&[u8]) -> Result<(), Errno>;
+
 /// One setting.
 struct Setting {
     directory: &'static str,
     name: &'static str,
     value: Value,
-    store: Option<fn(&[u8]) -> Result<(), Errno>>,
+    store: Option<Store>,
 }
 
 const fn number(directory: &'static str, name: &'static str, value: u64) -> Setting {
