@@ -54,8 +54,10 @@ pub fn kills() -> u64 {
     KILLS.load(Ordering::Relaxed)
 }
 
-/// Gives up every page of a file that can be brought again (`/proc/sys/vm/drop_caches`). Returns how many were.
+/// Gives up every name that was only remembered and every page of a file that can be brought again
+/// (`/proc/sys/vm/drop_caches`). Returns how many pages were.
 pub fn drop_caches() -> usize {
+    crate::namespace::drop_names();
     let mut dropped = 0;
     loop {
         let now = reclaim(RECLAIMED_PAGES);
