@@ -59,6 +59,7 @@ pub fn mount(
         if source.0 != 0 {
             name = complete(|| memory.read_path(UserAddress(source.0).get())).await?;
         }
+        let words = String::from_utf8(words).map_err(|_| Errno::EINVAL)?;
         let file_system = if namespace::needs_disk(&kind)? {
             let device = walk(&resources.paths, &credentials, None, &name, true).await?;
             if device.inode().file_type() != FileType::BlockDevice {
@@ -68,13 +69,12 @@ pub fn mount(
             if may_write && disk.information().read_only {
                 return Err(Errno::EACCES);
             }
-            let words = String::from_utf8(words).map_err(|_| Errno::EINVAL)?;
             namespace::make_on_disk(&kind, disk, words, may_write).await?
         } else {
-            if !words.is_empty() || !may_write {
+            if !may_write {
                 return Err(Errno::EINVAL);
             }
-            namespace::make(&kind)?
+            namespace::make(&kind, &words)?
         };
         namespace::attach_from(&name, file_system, Some(place));
         Ok(0)

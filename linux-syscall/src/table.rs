@@ -128,7 +128,7 @@ syscall_table! {
     35 unlinkat(directory: Fd, path: PathAddress, flags: u32) => names::unlinkat, Full, "";
     36 symlinkat(target: PathAddress, directory: Fd, path: PathAddress) => names::symlinkat, Full, "";
     37 linkat(old_directory: Fd, old: PathAddress, new_directory: Fd, new: PathAddress, flags: u32) => names::linkat, Partial, "AT_EMPTY_PATH is refused";
-    40 mount(source: PathAddress, target: PathAddress, kind: PathAddress, flags: Bits, options: PathAddress) => mount::mount, Partial, "new mounts; options only of ext4, MS_RDONLY only of filesystems on disks";
+    40 mount(source: PathAddress, target: PathAddress, kind: PathAddress, flags: Bits, options: PathAddress) => mount::mount, Partial, "new mounts only: no remount, bind or move; tmpfs and ext4 take options";
     43 statfs(path: PathAddress, result: UserAddress) => names::statfs, Full, "";
     44 fstatfs(fd: Fd, result: UserAddress) => names::fstatfs, Full, "";
     45 truncate(path: PathAddress, size: i64) => names::truncate, Full, "";

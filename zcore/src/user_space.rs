@@ -143,10 +143,17 @@ fn give_up_pages(most: usize) -> usize {
 
 fn register_file_systems() {
     root_file_system::register();
-    namespace::register("proc", procfs::file_system);
-    namespace::register("sysfs", sysfs::file_system);
-    namespace::register("devtmpfs", devices::file_system);
-    namespace::register("tmpfs", || Ok(Tmpfs::new(clock::time_stamp, &tmpfs_options())?));
+    namespace::register("proc", |options| without_options(options).and_then(|()| procfs::file_system()));
+    namespace::register("sysfs", |options| without_options(options).and_then(|()| sysfs::file_system()));
+    namespace::register("devtmpfs", |options| without_options(options).and_then(|()| devices::file_system()));
+    namespace::register("tmpfs", |options| {
+        let memory_pages = kernel_object::frame::statistics().total as u64;
+        Ok(Tmpfs::new(clock::time_stamp, &tmpfs_options().with_words(options, memory_pages)?)?)
+    });
+}
+
+fn without_options(options: &str) -> Result<(), Errno> {
+    if options.is_empty() { Ok(()) } else { Err(Errno::EINVAL) }
 }
 
 /// A tmpfs may fill half of memory, as on Linux.

@@ -11,8 +11,8 @@ use rcore_fs::disk::Disk;
 
 use crate::obstacle::Slow;
 
-/// Makes an instance.
-pub type FileSystemMaker = fn() -> Result<Arc<dyn FileSystem>, Errno>;
+/// Makes an instance, with options as `mount` has them.
+pub type FileSystemMaker = fn(&str) -> Result<Arc<dyn FileSystem>, Errno>;
 
 /// Mounts what is on a disk, with options as `mount` has them; the last argument says whether it may be written.
 pub type DiskFileSystemMaker = fn(Arc<Disk>, String, bool) -> Slow<Result<Arc<dyn FileSystem>, Errno>>;
@@ -50,10 +50,10 @@ pub fn needs_disk(name: &[u8]) -> Result<bool, Errno> {
     find(name).map(|maker| matches!(maker, Maker::OnDisk(_)))
 }
 
-/// An instance of a kind; `ENODEV` if there is no such kind.
-pub fn make(name: &[u8]) -> Result<Arc<dyn FileSystem>, Errno> {
+/// An instance of a kind; `ENODEV` if there is no such kind, `EINVAL` if it does not know one of the options.
+pub fn make(name: &[u8], options: &str) -> Result<Arc<dyn FileSystem>, Errno> {
     match find(name)? {
-        Maker::Plain(maker) => maker(),
+        Maker::Plain(maker) => maker(options),
         Maker::OnDisk(_) => Err(Errno::ENOTBLK),
     }
 }

@@ -10,6 +10,7 @@
 mod data;
 mod directory;
 mod node;
+mod options;
 mod rename;
 #[cfg(test)]
 mod tests;
