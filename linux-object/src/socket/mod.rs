@@ -1,6 +1,6 @@
 //! Sockets: what families of them have in common, and the local family.
 //!
-//! A family is a [`File`] of its own beside `unix`; the calls find it behind the descriptor. Here are the families'
+//! A family is a [`crate::file::File`] of its own beside `unix`; the calls find it behind the descriptor. Here are the families'
 //! common words: kinds, flags, options.
 
 pub mod unix;
