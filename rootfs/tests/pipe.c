@@ -299,3 +299,21 @@ CASE(bad_arguments_are_refused)
     CHECK_FAILS(read(ends[0], (void *)8, 1), EFAULT);
     CHECK_EQUAL(read(ends[0], &byte, 1), 1);
 }
+
+CASE(ioctl_sets_what_fcntl_sets)
+{
+    int ends[2], on = 1, off = 0;
+    char byte;
+
+    REQUIRE(pipe(ends) == 0);
+    CHECK(ioctl(ends[0], FIONBIO, &on) == 0);
+    CHECK_EQUAL(fcntl(ends[0], F_GETFL) & O_NONBLOCK, O_NONBLOCK);
+    CHECK_FAILS(read(ends[0], &byte, 1), EAGAIN);
+    CHECK(ioctl(ends[0], FIONBIO, &off) == 0);
+    CHECK_EQUAL(fcntl(ends[0], F_GETFL) & O_NONBLOCK, 0);
+    CHECK(ioctl(ends[0], FIOCLEX) == 0);
+    CHECK_EQUAL(fcntl(ends[0], F_GETFD), FD_CLOEXEC);
+    CHECK(ioctl(ends[0], FIONCLEX) == 0);
+    CHECK_EQUAL(fcntl(ends[0], F_GETFD), 0);
+    CHECK_FAILS(ioctl(ends[0], FIONBIO, (int *)8), EFAULT);
+}

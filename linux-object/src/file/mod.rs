@@ -36,6 +36,7 @@ use crate::epoll::{Registration, Watcher};
 use crate::memory::mapping::MappedContent;
 use crate::namespace::Place;
 use crate::obstacle::{Attempt, Obstacle, Slow, Waitable};
+use crate::socket::Socket;
 use crate::thread::Thread;
 use crate::user_buffer::UserBuffer;
 
@@ -142,6 +143,11 @@ pub trait File: Waitable + Any {
     /// What `mmap` shows of it.
     fn mapped_content(&self, _inode: Option<&Arc<dyn INode>>) -> Result<MappedContent, Errno> {
         Err(Errno::ENODEV)
+    }
+
+    /// The socket that it is, if it is one.
+    fn as_socket(&self) -> Option<&dyn Socket> {
+        None
     }
 
     /// `ioctl`.

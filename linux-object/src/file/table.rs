@@ -92,6 +92,16 @@ impl FileTable {
         Ok(number as i32)
     }
 
+    /// Whether there is a number for one more opening: `EMFILE` if not.
+    pub fn check_room(&self) -> Result<(), Errno> {
+        let entries = self.entries.lock();
+        if entries.len() < self.limit() || entries.iter().take(self.limit()).any(Option::is_none) {
+            Ok(())
+        } else {
+            Err(Errno::EMFILE)
+        }
+    }
+
     /// Gives an opening this very number; returns the one that had it.
     pub fn replace(
         &self,

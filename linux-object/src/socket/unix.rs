@@ -8,8 +8,6 @@
 
 use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
-use alloc::vec::Vec;
-use core::any::Any;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
 
@@ -20,8 +18,11 @@ use linux_abi::poll::PollEvents;
 use linux_abi::stat::FileType;
 use linux_abi::terminal::FIONREAD;
 
-use super::{MessageFlags, Shutdown, SocketKind};
-use crate::file::{File, OpenFile, PageRing, SlotKind, UserMemory, anonymous_number};
+use super::{
+    AF_UNIX, Ancillary, MessageFlags, OptionValue, Outgoing, PeerCredentials, Received, SOL_SOCKET, Shutdown,
+    Socket, SocketKind, SocketName, number_of, number_value,
+};
+use crate::file::{File, PageRing, SlotKind, UserMemory, anonymous_number};
 use crate::obstacle::{Attempt, Obstacle, Waitable};
 use crate::thread::Thread;
 use crate::user_buffer::UserBuffer;
@@ -34,26 +35,6 @@ const LEAST_BUFFER_BYTES: usize = 4608;
 const MOST_BUFFER_BYTES: usize = 2 * DEFAULT_BUFFER_BYTES;
 /// How often the turn is asked for before the attempt waits for it.
 const TRIES: usize = 64;
-
-/// Who sent something, or made a socket: process, user, group.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PeerCredentials {
-    /// The process.
-    pub process: i32,
-    /// Its user.
-    pub user: u32,
-    /// Its group.
-    pub group: u32,
-}
-
-/// What comes with bytes.
-#[derive(Clone, Default)]
-pub struct Ancillary {
-    /// Openings that are given away.
-    pub rights: Vec<Arc<OpenFile>>,
-    /// Who sent it.
-    pub credentials: Option<PeerCredentials>,
-}
 
 type Attached = Option<Box<Ancillary>>;
 type Ring = PageRing<Attached>;
@@ -82,15 +63,6 @@ struct Endpoint {
 /// A local socket.
 pub struct UnixSocket {
     endpoint: Arc<Endpoint>,
-}
-
-/// What was received beside bytes.
-#[derive(Default)]
-pub struct Received {
-    /// What came with them.
-    pub ancillary: Option<Box<Ancillary>>,
-    /// [`MessageFlags::TRUNC`] if a message was cut.
-    pub flags: MessageFlags,
 }
 
 impl Endpoint {
@@ -421,61 +393,9 @@ impl UnixSocket {
         Ok(ends.map(|endpoint| Arc::new(Self { endpoint })))
     }
 
-    /// The socket behind an opening: `ENOTSOCK` if it is something else.
-    pub fn of(file: &OpenFile) -> Result<&Self, Errno> {
-        let file: &dyn Any = &**file.file();
-        file.downcast_ref().ok_or(Errno::ENOTSOCK)
-    }
-
-    /// Sends.
-    pub fn try_send(
-        &self,
-        buffer: &mut UserBuffer,
-        flags: MessageFlags,
-        ancillary: &mut Option<Box<Ancillary>>,
-    ) -> Attempt {
-        self.endpoint.send(buffer, flags, ancillary)
-    }
-
-    /// Receives.
-    pub fn try_receive(
-        &self,
-        buffer: &mut UserBuffer,
-        flags: MessageFlags,
-        received: &mut Received,
-    ) -> Attempt {
-        self.endpoint.receive(buffer, flags, received)
-    }
-
-    /// Ends one direction or both.
-    pub fn shut_down(&self, what: Shutdown) {
-        self.endpoint.shut(what);
-        if self.kind().is_connected()
-            && let Some(peer) = self.endpoint.peer()
-        {
-            peer.shut(Shutdown { receiving: what.sending, sending: what.receiving });
-        }
-    }
-
-    /// How bytes are cut into messages.
-    pub fn kind(&self) -> SocketKind {
-        self.endpoint.kind
-    }
-
     /// Who made the other end.
     pub fn peer_credentials(&self) -> PeerCredentials {
         self.endpoint.made_by
-    }
-
-    /// Whether this end or the other wants to know who sent something.
-    pub fn wants_credentials(&self) -> bool {
-        let wants = |endpoint: &Endpoint| endpoint.passes_credentials.load(Ordering::Relaxed);
-        wants(&self.endpoint) || self.endpoint.peer().is_some_and(|peer| wants(&peer))
-    }
-
-    /// Whether this end is told who sent something (`SO_PASSCRED`).
-    pub fn passes_credentials(&self) -> bool {
-        self.endpoint.passes_credentials.load(Ordering::Relaxed)
     }
 
     /// Sets whether this end is told who sent something.
@@ -501,6 +421,104 @@ impl UnixSocket {
         let limit = if is_sender { &endpoint.send_limit } else { &endpoint.receive_limit };
         limit.store(bytes, Ordering::Relaxed);
         endpoint.changed.wake_all_for(WRITABLE.bits());
+    }
+}
+
+/// The options that local sockets have (`SO_`).
+mod option {
+    pub const TYPE: i32 = 3;
+    pub const ERROR: i32 = 4;
+    pub const SNDBUF: i32 = 7;
+    pub const RCVBUF: i32 = 8;
+    pub const PASSCRED: i32 = 16;
+    pub const PEERCRED: i32 = 17;
+    pub const ACCEPTCONN: i32 = 30;
+    pub const PROTOCOL: i32 = 38;
+    pub const DOMAIN: i32 = 39;
+}
+
+impl Socket for UnixSocket {
+    fn family(&self) -> i32 {
+        AF_UNIX
+    }
+
+    fn socket_kind(&self) -> SocketKind {
+        self.endpoint.kind
+    }
+
+    fn local_name(&self) -> Result<SocketName, Errno> {
+        Ok((AF_UNIX as u16).to_le_bytes().into_iter().collect())
+    }
+
+    fn peer_name(&self) -> Result<SocketName, Errno> {
+        self.local_name()
+    }
+
+    fn try_send(&self, buffer: &mut UserBuffer, flags: MessageFlags, outgoing: &mut Outgoing) -> Attempt {
+        if outgoing.name.is_some() {
+            return Err(Errno::EISCONN.into());
+        }
+        self.endpoint.send(buffer, flags, &mut outgoing.ancillary)
+    }
+
+    fn try_receive(&self, buffer: &mut UserBuffer, flags: MessageFlags, received: &mut Received) -> Attempt {
+        self.endpoint.receive(buffer, flags, received)
+    }
+
+    fn shut_down(&self, what: Shutdown) -> Result<(), Errno> {
+        self.endpoint.shut(what);
+        if self.socket_kind().is_connected()
+            && let Some(peer) = self.endpoint.peer()
+        {
+            peer.shut(Shutdown { receiving: what.sending, sending: what.receiving });
+        }
+        Ok(())
+    }
+
+    fn option(&self, level: i32, option: i32) -> Result<OptionValue, Errno> {
+        if level != SOL_SOCKET {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        let number = match option {
+            option::TYPE => self.socket_kind().number(),
+            option::ERROR => self.take_error(),
+            option::SNDBUF => self.limits().0 as i32,
+            option::RCVBUF => self.limits().1 as i32,
+            option::PASSCRED => i32::from(self.passes_credentials()),
+            option::ACCEPTCONN | option::PROTOCOL => 0,
+            option::DOMAIN => AF_UNIX,
+            option::PEERCRED => {
+                let peer = self.peer_credentials();
+                let numbers = [peer.process, peer.user as i32, peer.group as i32];
+                return Ok(numbers.into_iter().flat_map(i32::to_le_bytes).collect());
+            }
+            _ => return Err(Errno::ENOPROTOOPT),
+        };
+        Ok(number_value(number))
+    }
+
+    fn set_option(&self, level: i32, option: i32, value: &[u8], _caller: &Thread) -> Result<(), Errno> {
+        if level != SOL_SOCKET {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        let number = number_of(value)?;
+        match option {
+            option::SNDBUF | option::RCVBUF => {
+                self.set_limit(option == option::SNDBUF, number.max(0) as usize)
+            }
+            option::PASSCRED => self.set_passes_credentials(number != 0),
+            _ => return Err(Errno::ENOPROTOOPT),
+        }
+        Ok(())
+    }
+
+    fn wants_credentials(&self) -> bool {
+        let wants = |endpoint: &Endpoint| endpoint.passes_credentials.load(Ordering::Relaxed);
+        wants(&self.endpoint) || self.endpoint.peer().is_some_and(|peer| wants(&peer))
+    }
+
+    fn passes_credentials(&self) -> bool {
+        self.endpoint.passes_credentials.load(Ordering::Relaxed)
     }
 }
 
@@ -533,6 +551,10 @@ impl File for UnixSocket {
 
     fn describe(&self, output: &mut dyn fmt::Write) -> fmt::Result {
         write!(output, "socket:[{}]", self.endpoint.number)
+    }
+
+    fn as_socket(&self) -> Option<&dyn Socket> {
+        Some(self)
     }
 
     fn try_control(&self, request: u32, argument: usize, memory: &UserMemory, _caller: &Thread) -> Attempt {

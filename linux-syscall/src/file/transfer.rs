@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use linux_abi::Errno;
 use linux_abi::file::{Iovec, ReadWriteFlags, SEEK_CUR, SEEK_DATA, SEEK_END, SEEK_HOLE, SEEK_SET};
@@ -18,6 +19,7 @@ use super::descriptor;
 use crate::argument::{Fd, UserAddress};
 use crate::call::{Call, Completion, Outcome, complete_unless_interrupted, encode_error};
 use crate::limits::write_within_limit;
+use crate::socket::{conclude_limited, wait_within};
 
 /// A single transfer moves at most this much, like Linux's.
 const MOST_BYTES: usize = 0x7fff_f000;
@@ -42,6 +44,13 @@ fn transfer(
         Err(Obstacle::Error(errno)) => Outcome::Done(encode_error(errno)),
         Err(obstacle) => {
             let thread = call.owned_thread();
+            if let Some(limit) = time_limit(&file, direction) {
+                return Outcome::Wait(Box::pin(async move {
+                    let again = || try_once(&thread, &file, position, &mut buffer, direction);
+                    let outcome = wait_within(&thread, Some(limit), Err(obstacle), again).await;
+                    conclude_limited(outcome, buffer.done())
+                }));
+            }
             Outcome::Wait(Box::pin(async move {
                 let again = || try_once(&thread, &file, position, &mut buffer, direction);
                 match complete_unless_interrupted(&thread, Err(obstacle), again).await {
@@ -53,6 +62,15 @@ fn transfer(
                 }
             }))
         }
+    }
+}
+
+/// How long a socket lets this wait at most.
+fn time_limit(file: &OpenFile, direction: Direction) -> Option<Duration> {
+    let socket = file.file().as_socket()?;
+    match direction {
+        Direction::Read => socket.receive_limit(),
+        Direction::Write => socket.send_limit(),
     }
 }
 
