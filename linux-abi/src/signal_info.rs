@@ -58,6 +58,8 @@ constants! { SIGNAL_CODE_TABLE: i32 {
 } }
 
 /// `siginfo_t`. The fields after the code are a union in C; the constructors fill in the member that fits.
+///
+/// The padding after the code holds a mark of the kernel's own while the signal is queued; programs see zero.
 #[derive(Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct SignalInfo {
@@ -96,6 +98,51 @@ pub(crate) const SIGNAL_INFO_MEMBERS: crate::table::Layout = crate::table::Layou
 /// Two 32-bit members side by side.
 const fn pair(first: u32, second: u32) -> u64 {
     first as u64 | (second as u64) << 32
+}
+
+/// `struct signalfd_siginfo`: what a read of a `signalfd` gets of each signal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct SignalfdInfo {
+    pub ssi_signo: u32,
+    pub ssi_errno: i32,
+    pub ssi_code: i32,
+    pub ssi_pid: u32,
+    pub ssi_uid: u32,
+    pub ssi_fd: i32,
+    pub ssi_tid: u32,
+    pub ssi_band: u32,
+    pub ssi_overrun: u32,
+    pub ssi_trapno: u32,
+    pub ssi_status: i32,
+    pub ssi_int: i32,
+    pub ssi_ptr: u64,
+    pub ssi_utime: u64,
+    pub ssi_stime: u64,
+    pub ssi_addr: u64,
+    pub ssi_addr_lsb: u16,
+    padding_after_addr_lsb: u16,
+    pub ssi_syscall: i32,
+    pub ssi_call_addr: u64,
+    pub ssi_arch: u32,
+    padding_at_end: [u32; 7],
+}
+
+layout!(SIGNALFD_INFO_LAYOUT = "struct signalfd_siginfo": SignalfdInfo, 128 {
+    ssi_signo: 0, ssi_errno: 4, ssi_code: 8, ssi_pid: 12, ssi_uid: 16, ssi_fd: 20, ssi_tid: 24, ssi_band: 28,
+    ssi_overrun: 32, ssi_trapno: 36, ssi_status: 40, ssi_int: 44, ssi_ptr: 48, ssi_utime: 56, ssi_stime: 64,
+    ssi_addr: 72, ssi_addr_lsb: 80, ssi_syscall: 84, ssi_call_addr: 88, ssi_arch: 96,
+});
+
+/// Which members of the union in `siginfo_t` are meant.
+enum Kind {
+    Sender,
+    Queued,
+    Timer,
+    Child,
+    Fault,
+    Poll,
+    Call,
 }
 
 /// How a child changed state, for [`SignalInfo::child`].
@@ -166,6 +213,75 @@ impl SignalInfo {
     /// A POSIX timer fired.
     pub const fn timer(signal: Signal, timer: i32, overrun: i32, value: u64) -> Self {
         Self::with_fields(signal, SI_TIMER, &[pair(timer as u32, overrun as u32), value])
+    }
+
+    /// With a mark that the kernel finds again when the signal is taken. 0: none.
+    pub const fn marked(self, mark: u32) -> Self {
+        Self { padding_after_code: mark, ..self }
+    }
+
+    /// The mark.
+    pub const fn mark(&self) -> u32 {
+        self.padding_after_code
+    }
+
+    /// With this overrun count, of a timer's signal.
+    pub const fn with_overrun(mut self, overrun: i32) -> Self {
+        self.fields[0] = pair(self.fields[0] as u32, overrun as u32);
+        self
+    }
+
+    /// As `signalfd` tells it.
+    pub fn for_descriptor(&self) -> SignalfdInfo {
+        let mut told = SignalfdInfo {
+            ssi_signo: self.si_signo as u32,
+            ssi_errno: self.si_errno,
+            ssi_code: self.si_code,
+            ..SignalfdInfo::default()
+        };
+        match self.kind() {
+            Kind::Sender => (told.ssi_pid, told.ssi_uid) = (self.process() as u32, self.user()),
+            Kind::Queued => {
+                (told.ssi_pid, told.ssi_uid) = (self.process() as u32, self.user());
+                (told.ssi_ptr, told.ssi_int) = (self.value(), self.value() as i32);
+            }
+            Kind::Timer => {
+                (told.ssi_tid, told.ssi_overrun) = (self.process() as u32, self.user());
+                (told.ssi_ptr, told.ssi_int) = (self.value(), self.value() as i32);
+            }
+            Kind::Child => {
+                (told.ssi_pid, told.ssi_uid) = (self.process() as u32, self.user());
+                (told.ssi_status, told.ssi_utime, told.ssi_stime) =
+                    (self.status(), self.fields[2], self.fields[3]);
+            }
+            Kind::Fault => told.ssi_addr = self.address(),
+            Kind::Poll => (told.ssi_band, told.ssi_fd) = (self.fields[0] as u32, self.fields[1] as i32),
+            Kind::Call => {
+                told.ssi_call_addr = self.fields[0];
+                (told.ssi_syscall, told.ssi_arch) = (self.fields[1] as i32, (self.fields[1] >> 32) as u32);
+            }
+        }
+        told
+    }
+
+    /// Which members of the union are meant: the code says so, with the signal.
+    fn kind(&self) -> Kind {
+        let signal = Signal::new(self.si_signo);
+        match self.si_code {
+            SI_TIMER => Kind::Timer,
+            SI_SIGIO => Kind::Poll,
+            ..0 => Kind::Queued,
+            SI_USER | SI_KERNEL.. => Kind::Sender,
+            _ => match signal {
+                Some(
+                    Signal::SIGILL | Signal::SIGFPE | Signal::SIGSEGV | Signal::SIGBUS | Signal::SIGTRAP,
+                ) => Kind::Fault,
+                Some(Signal::SIGCHLD) => Kind::Child,
+                Some(Signal::SIGSYS) => Kind::Call,
+                _ if self.si_code <= POLL_HUP => Kind::Poll,
+                _ => Kind::Sender,
+            },
+        }
     }
 
     /// A file became ready (`F_SETSIG`).

@@ -62,7 +62,7 @@ pub async fn wait(files: &FileTable, interests: &mut [Interest], deadline: Insta
     let mut listeners: Vec<Listener> = Vec::new();
     listeners.try_reserve_exact(opened.len()).map_err(|_| Errno::ENOMEM)?;
     for (index, file) in &opened {
-        let waitable: Arc<dyn Waitable> = file.file().clone();
+        let waitable = file.waitable();
         let events = (interests[*index].events | ALWAYS).bits();
         let queue = SharedQueue::new(waitable, |file| file.wait_queue());
         listeners.push(Box::pin(Waiter::listener_for(queue, events)));

@@ -124,6 +124,22 @@ impl PendingSignals {
         Ok(())
     }
 
+    /// Adds a signal that whoever sends it sends once at a time: it is queued beside others of its number, whatever the limit.
+    fn push_own(&mut self, signal: Signal, info: SignalInfo) -> Result<(), Errno> {
+        self.queue.try_reserve(1).map_err(|_| Errno::EAGAIN)?;
+        self.set.insert(signal);
+        self.queue.push_back(info);
+        Ok(())
+    }
+
+    /// Puts a signal back that was taken and that nobody has learnt of: it is the next of its number again.
+    fn give_back(&mut self, signal: Signal, info: SignalInfo) {
+        self.set.insert(signal);
+        if self.queue.try_reserve(1).is_ok() {
+            self.queue.push_front(info);
+        }
+    }
+
     /// Takes the pending signal with the lowest number of those that are not blocked.
     pub fn take(&mut self, blocked: SignalSet) -> Option<(Signal, SignalInfo)> {
         let deliverable = self.set.difference(blocked);
@@ -286,51 +302,95 @@ fn is_ignored_by(process: &Process, thread: &Thread, signal: Signal) -> bool {
 
 /// Sends a signal to one thread. `EAGAIN` if too many are queued.
 pub fn try_send_to_thread(thread: &Arc<Thread>, signal: Signal, info: SignalInfo) -> Result<(), Errno> {
-    let process = thread.process();
-    if signal == Signal::SIGKILL && !process.is_first() {
-        // Who is stopped ends where it stands: it must not go on for a moment.
-        process.request_exit(killed_by(signal));
-        return Ok(());
-    }
-    act_on_sending(process, signal);
-    let limit = process.limits().queued_signals();
-    let is_ignored = is_ignored_by(process, thread, signal);
-    let is_deliverable = thread.with_signals(|signals| {
-        if signals.keeps(signal) || !is_ignored {
-            signals.pending.push(signal, info, limit)?;
-        }
-        Ok::<_, Errno>(signals.takes(signal) && signals.pending.set().contains(signal))
-    })?;
-    if is_deliverable {
-        thread.add_work(Work::SIGNAL);
-    }
-    Ok(())
+    let limit = thread.process().limits().queued_signals();
+    add_to_thread(thread, signal, |pending| pending.push(signal, info, limit)).map(drop)
 }
 
 /// Sends a signal to a process: a thread that does not block it is told, if there is one. `EAGAIN` if too many are queued.
 pub fn try_send_to_process(process: &Process, signal: Signal, info: SignalInfo) -> Result<(), Errno> {
+    let limit = process.limits().queued_signals();
+    add_to_process(process, signal, |pending| pending.push(signal, info, limit)).map(drop)
+}
+
+/// Sends the signal of a timer, of which one at a time is queued, to a thread or to the whole process. Returns whether it is
+/// pending now, or ignored.
+pub(crate) fn send_own(
+    process: &Process,
+    thread: Option<&Arc<Thread>>,
+    signal: Signal,
+    info: SignalInfo,
+) -> Result<bool, Errno> {
+    let push = |pending: &mut PendingSignals| pending.push_own(signal, info);
+    match thread {
+        Some(thread) => add_to_thread(thread, signal, push),
+        None => add_to_process(process, signal, push),
+    }
+}
+
+/// Sends a process a signal that says no more than that. Returns whether it is pending now, or ignored.
+pub(crate) fn send_from_kernel(process: &Process, signal: Signal) -> bool {
+    let info = SignalInfo::kernel(signal);
+    add_to_process(process, signal, |pending| pending.push(signal, info, u64::MAX))
+        .is_ok_and(|is_added| is_added)
+}
+
+/// Adds a signal to those pending for a thread, unless it is ignored, and tells the thread.
+fn add_to_thread(
+    thread: &Arc<Thread>,
+    signal: Signal,
+    push: impl FnOnce(&mut PendingSignals) -> Result<(), Errno>,
+) -> Result<bool, Errno> {
+    let process = thread.process();
     if signal == Signal::SIGKILL && !process.is_first() {
         // Who is stopped ends where it stands: it must not go on for a moment.
         process.request_exit(killed_by(signal));
-        return Ok(());
+        return Ok(true);
     }
     act_on_sending(process, signal);
-    let limit = process.limits().queued_signals();
-    process.with_threads(|threads| {
-        let Some(first) = threads.first() else { return Ok(()) };
+    let is_ignored = is_ignored_by(process, thread, signal);
+    let (is_added, is_deliverable) = thread.with_signals(|signals| {
+        let is_added = signals.keeps(signal) || !is_ignored;
+        if is_added {
+            push(&mut signals.pending)?;
+        }
+        Ok::<_, Errno>((is_added, signals.takes(signal) && signals.pending.set().contains(signal)))
+    })?;
+    if is_deliverable {
+        thread.add_work(Work::SIGNAL);
+    }
+    process.signal_arrival().announce();
+    Ok(is_added)
+}
+
+/// Adds a signal to those pending for a process, unless it is ignored, and tells one of its threads.
+fn add_to_process(
+    process: &Process,
+    signal: Signal,
+    push: impl FnOnce(&mut PendingSignals) -> Result<(), Errno>,
+) -> Result<bool, Errno> {
+    if signal == Signal::SIGKILL && !process.is_first() {
+        // Who is stopped ends where it stands: it must not go on for a moment.
+        process.request_exit(killed_by(signal));
+        return Ok(true);
+    }
+    act_on_sending(process, signal);
+    let is_added = process.with_threads(|threads| {
+        let Some(first) = threads.first() else { return Ok(false) };
         let keeps = |thread: &Arc<Thread>| thread.with_signals(|signals| signals.keeps(signal));
         if is_ignored_by(process, first, signal) && !threads.iter().any(keeps) {
-            return Ok(());
+            return Ok(false);
         }
-        process.with_pending_signals(|pending| pending.push(signal, info, limit))?;
+        process.with_pending_signals(push)?;
         let takes = |thread: &&Arc<Thread>| thread.with_signals(|signals| signals.takes(signal));
         // Somebody who has nothing to do about another signal yet, if there is one.
         let is_free = |thread: &&Arc<Thread>| !thread.work().contains(Work::SIGNAL) && takes(thread);
         if let Some(thread) = threads.iter().find(is_free).or_else(|| threads.iter().find(takes)) {
             thread.add_work(Work::SIGNAL);
         }
-        Ok(())
-    })
+        Ok::<_, Errno>(true)
+    })?;
+    process.signal_arrival().announce();
+    Ok(is_added)
 }
 
 /// Sends a signal to one thread; if too many are queued it is lost.
@@ -372,11 +432,43 @@ pub fn force(thread: &Arc<Thread>, signal: Signal, info: SignalInfo) {
 
 /// A thread's next signal that it does not block: its own first, then the process's.
 pub fn take_deliverable(thread: &Thread) -> Option<(Signal, SignalInfo)> {
-    let (own, blocked) = thread.with_signals(|signals| {
-        let blocked = signals.blocked;
-        (signals.pending.take(blocked), blocked)
-    });
-    own.or_else(|| thread.process().with_pending_signals(|pending| pending.take(blocked)))
+    let blocked = thread.with_signals(|signals| signals.blocked);
+    take(thread, blocked).map(|taken| (taken.signal, taken.info))
+}
+
+/// A signal that was pending for a thread.
+pub(crate) struct Taken {
+    pub signal: Signal,
+    pub info: SignalInfo,
+    /// Whether it was the thread's own.
+    was_own: bool,
+}
+
+/// Takes the next signal that is not in `blocked`: the thread's own first, then the process's.
+pub(crate) fn take(thread: &Thread, blocked: SignalSet) -> Option<Taken> {
+    let own = thread.with_signals(|signals| signals.pending.take(blocked));
+    let was_own = own.is_some();
+    let process = thread.process();
+    let (signal, info) = own.or_else(|| process.with_pending_signals(|pending| pending.take(blocked)))?;
+    // Timers go on when their signal is taken.
+    let info = match info.mark() {
+        0 if signal == Signal::SIGALRM && !was_own => {
+            process.timers().alarm_taken();
+            info
+        }
+        0 => info,
+        _ => process.timers().signal_taken(info),
+    };
+    Some(Taken { signal, info, was_own })
+}
+
+/// Makes a signal pending again that was taken and that nobody has learnt of.
+pub(crate) fn give_back(thread: &Thread, taken: &Taken) {
+    let (signal, info) = (taken.signal, taken.info);
+    match taken.was_own {
+        true => thread.with_signals(|signals| signals.pending.give_back(signal, info)),
+        false => thread.process().with_pending_signals(|pending| pending.give_back(signal, info)),
+    }
 }
 
 /// Whether a thread has a signal that it does not block.
@@ -401,15 +493,11 @@ pub async fn wait_for(
 ) -> Result<(Signal, SignalInfo), Errno> {
     let others = SignalSet::from_bits(!set.bits());
     thread.with_signals(|signals| signals.awaited = set);
-    let take = || {
-        let own = thread.with_signals(|signals| signals.pending.take(others));
-        own.or_else(|| thread.process().with_pending_signals(|pending| pending.take(others)))
-    };
     let mut sleep = pin!(executor::sleep_until(deadline));
     let outcome = poll_fn(|context| {
         thread.clear_work(Work::SIGNAL);
-        if let Some(found) = take() {
-            return Poll::Ready(Ok(found));
+        if let Some(Taken { signal, info, .. }) = take(thread, others) {
+            return Poll::Ready(Ok((signal, info)));
         }
         if has_deliverable(thread) || thread.work().contains(Work::EXIT) {
             return Poll::Ready(Err(Errno::EINTR));

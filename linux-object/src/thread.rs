@@ -284,10 +284,17 @@ impl Thread {
     }
 
     /// Until when a call waits that asks for a time from now on: if it is made again after an interruption, the end stays.
-    pub fn deadline_after(&self, duration: core::time::Duration) -> Instant {
+    pub fn deadline_after(&self, duration: Duration) -> Instant {
+        let now = Duration::from_nanos(Instant::now().as_nanos());
+        let deadline = self.deadline_after_on(now, duration);
+        Instant::from_nanos(u64::try_from(deadline.as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    /// The same by a clock that shows `now`.
+    pub fn deadline_after_on(&self, now: Duration, duration: Duration) -> Duration {
         match self.restart_deadline.swap(NO_DEADLINE, Ordering::Relaxed) {
-            NO_DEADLINE => Instant::now() + duration,
-            nanos => Instant::from_nanos(nanos),
+            NO_DEADLINE => now.saturating_add(duration),
+            nanos => Duration::from_nanos(nanos),
         }
     }
 

@@ -36,6 +36,7 @@ mod signal_frame;
 mod socket;
 mod system;
 mod time;
+mod timers;
 mod usage;
 mod wait;
 mod wait_mask;

@@ -446,6 +446,8 @@ fn read_info(call: &Call<'_>, signal: i32, info: UserAddress, is_own: bool) -> R
         return Err(Errno::EPERM);
     }
     sent.si_signo = signal;
+    // What the kernel marks is its own.
+    sent = sent.marked(0);
     Ok(sent)
 }
 

@@ -10,7 +10,7 @@ use crate::strace::Meaning;
 use crate::{
     attributes, clone, control, counters, epoll, event, execute, extended_attributes, file, futex, hardware,
     identity, limits, memory, mount, names, poll, process, roots, rseq, schedule, signal, socket, system,
-    time, usage, wait,
+    time, timers, usage, wait,
 };
 use linux_abi::Errno;
 
@@ -157,6 +157,7 @@ syscall_table! {
     70 pwritev(fd: Fd, vectors: UserAddress, count: usize, offset: i64) => file::pwritev, Full, "";
     72 pselect6(count: i32, reads: UserAddress, writes: UserAddress, exceptions: UserAddress, timeout: UserAddress, mask: UserAddress) => poll::pselect6, Full, "";
     73 ppoll(entries: UserAddress, count: u32, timeout: UserAddress, mask: UserAddress, set_size: usize) => poll::ppoll, Full, "";
+    74 signalfd4(fd: Fd, mask: UserAddress, set_size: usize, flags: i32) => event::signalfd4, Full, "";
     78 readlinkat(directory: Fd, path: PathAddress, buffer: UserAddress, size: i32) => file::readlinkat, Full, "";
     79 newfstatat(directory: Fd, path: PathAddress, buffer: UserAddress, flags: u32) => file::newfstatat, Full, "";
     80 fstat(fd: Fd, buffer: UserAddress) => file::fstat, Full, "";
@@ -180,10 +181,17 @@ syscall_table! {
     99 set_robust_list(head: UserAddress, size: usize) => futex::set_robust_list, Full, "";
     100 get_robust_list(thread: i32, head: UserAddress, size: UserAddress) => futex::get_robust_list, Full, "";
     101 nanosleep(request: UserAddress, rest: UserAddress) => time::nanosleep, Full, "";
+    102 getitimer(which: i32, result: UserAddress) => timers::getitimer, Full, "";
+    103 setitimer(which: i32, new: UserAddress, old: UserAddress) => timers::setitimer, Full, "";
+    107 timer_create(clock: i32, event: UserAddress, result: UserAddress) => timers::timer_create, Full, "";
+    108 timer_gettime(timer: i32, result: UserAddress) => timers::timer_gettime, Full, "";
+    109 timer_getoverrun(timer: i32) => timers::timer_getoverrun, Full, "";
+    110 timer_settime(timer: i32, flags: i32, new: UserAddress, old: UserAddress) => timers::timer_settime, Full, "";
+    111 timer_delete(timer: i32) => timers::timer_delete, Full, "";
     112 clock_settime(clock: i32, time: UserAddress) => time::clock_settime, Full, "";
     113 clock_gettime(clock: i32, result: UserAddress) => time::clock_gettime, Partial, "no alarm clocks, no clocks of devices";
     114 clock_getres(clock: i32, result: UserAddress) => time::clock_getres, Partial, "as clock_gettime";
-    115 clock_nanosleep(clock: i32, flags: i32, request: UserAddress, rest: UserAddress) => time::clock_nanosleep, Partial, "not on CPU-time clocks";
+    115 clock_nanosleep(clock: i32, flags: i32, request: UserAddress, rest: UserAddress) => time::clock_nanosleep, Full, "";
     116 syslog(action: i32, buffer: UserAddress, len: i32) => system::syslog, Partial, "READ, READ_CLEAR and CLEAR are refused; the console's level is fixed";
     118 sched_setparam(thread: i32, parameter: UserAddress) => schedule::sched_setparam, Full, "";
     119 sched_setscheduler(thread: i32, policy: i32, parameter: UserAddress) => schedule::sched_setscheduler, Full, "";

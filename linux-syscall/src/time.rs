@@ -15,6 +15,7 @@ use linux_object::credentials::Capabilities;
 use linux_object::obstacle::complete;
 use linux_object::process::{Process, find_process, find_thread};
 use linux_object::thread::{Interrupted, Thread};
+use linux_object::timers::TimerClock;
 
 use crate::argument::UserAddress;
 use crate::call::{Call, Completion, Outcome, attempt};
@@ -138,6 +139,37 @@ pub fn nanosleep(call: &mut Call<'_>, request: UserAddress, rest: UserAddress) -
     clock_nanosleep(call, CLOCK_MONOTONIC, 0, request, rest)
 }
 
+/// The clock that timers and sleepers mean by a number. `EOPNOTSUPP`: a clock that can be read, but not waited for.
+pub(crate) fn timer_clock(call: &Call<'_>, number: i32) -> Result<TimerClock, Errno> {
+    if let Some((wall, wakes_machine)) = clock::Clock::of(number) {
+        if wakes_machine {
+            call.thread.credentials().require(Capabilities::WAKE_ALARM)?;
+        }
+        return Ok(TimerClock::Wall(wall));
+    }
+    let is_user_only = number < 0 && number & CPU_CLOCK_KIND == CPU_CLOCK_USER;
+    match Clock::find(call, number)? {
+        Clock::Atomic => Ok(TimerClock::Wall(clock::Clock::Real)),
+        Clock::Thread(thread) => Ok(TimerClock::Thread { thread: Arc::downgrade(&thread), is_user_only }),
+        Clock::Process(process) => {
+            Ok(TimerClock::Process { process: Arc::downgrade(&process), is_user_only })
+        }
+        Clock::Wall { .. } => Err(Errno::EOPNOTSUPP),
+    }
+}
+
+/// The clock to sleep by: nobody sleeps until he himself has worked.
+fn sleeping_clock(call: &Call<'_>, number: i32) -> Result<TimerClock, Errno> {
+    let clock = timer_clock(call, number)?;
+    match &clock {
+        TimerClock::Thread { .. } if number == CLOCK_THREAD_CPUTIME_ID => Err(Errno::EOPNOTSUPP),
+        TimerClock::Thread { thread, .. } if core::ptr::eq(thread.as_ptr(), Arc::as_ptr(call.thread)) => {
+            Err(Errno::EINVAL)
+        }
+        _ => Ok(clock),
+    }
+}
+
 pub fn clock_nanosleep(
     call: &mut Call<'_>,
     clock: i32,
@@ -145,50 +177,41 @@ pub fn clock_nanosleep(
     request: UserAddress,
     rest: UserAddress,
 ) -> Result<Outcome, Errno> {
-    if matches!(
-        clock,
-        CLOCK_THREAD_CPUTIME_ID | CLOCK_MONOTONIC_RAW | CLOCK_REALTIME_COARSE | CLOCK_MONOTONIC_COARSE
-    ) || clock < 0
-        || clock == CLOCK_PROCESS_CPUTIME_ID
-    {
-        // Linux refuses the same clocks, but for those of processes' time, on which nobody sleeps here.
-        let known = Clock::find(call, clock).is_ok();
-        let is_thread_clock = clock == CLOCK_THREAD_CPUTIME_ID;
-        return Err(if known && !is_thread_clock { Errno::EOPNOTSUPP } else { Errno::EINVAL });
-    }
-    let now_by_clock = read_clock(call, clock)?;
+    let clock = sleeping_clock(call, clock)?;
     let is_absolute = flags & TIMER_ABSTIME != 0;
     let (memory, thread) = (call.memory(), call.owned_thread());
     Ok(Outcome::Wait(alloc::boxed::Box::pin(async move {
-        let duration = match complete(|| memory.read::<Timespec>(request.get())).await {
-            Ok(request) => request.to_duration(),
-            Err(errno) => Err(errno),
-        };
-        let asked = match duration {
-            Ok(asked) => asked,
-            Err(errno) => return Completion::Error(errno),
-        };
-        let duration = if is_absolute { asked.saturating_sub(now_by_clock) } else { asked };
-        if is_absolute && clock == CLOCK_REALTIME {
-            // It ends when the clock shows that time, also if the clock is set meanwhile.
-            return match thread.interruptible(clock::sleep_until(clock::Clock::Real, asked)).await {
+        let asked =
+            match complete(|| memory.read::<Timespec>(request.get())).await.and_then(Timespec::to_duration) {
+                Ok(asked) => asked,
+                Err(errno) => return Completion::Error(errno),
+            };
+        if is_absolute {
+            // It ends when the clock shows that time, also if the clock is set meanwhile. Whatever a handler says, it is not
+            // made again after one.
+            return match thread.interruptible(clock.until(asked)).await {
                 Ok(()) => Completion::Value(0),
                 Err(Interrupted) => Completion::InterruptedForGood,
             };
         }
-        let deadline = if is_absolute { Instant::now() + duration } else { thread.deadline_after(duration) };
-        match thread.interruptible(executor::sleep_until(deadline)).await {
-            Ok(_) => Completion::Value(0),
-            // Whatever a handler says: absolute sleeps are not made again after one, either.
-            Err(Interrupted) if is_absolute => Completion::InterruptedForGood,
-            Err(Interrupted) if rest.is_null() => Completion::InterruptedUntil(deadline),
-            Err(Interrupted) => {
-                let left = Timespec::from_duration(deadline.since(Instant::now()));
-                match complete(|| memory.write(rest.get(), &left)).await {
-                    Ok(()) => Completion::InterruptedUntil(deadline),
-                    Err(errno) => Completion::Error(errno),
-                }
-            }
+        // How long that is does not change when the time of day is set.
+        let clock = match clock {
+            TimerClock::Wall(_) => TimerClock::Wall(clock::Clock::Monotonic),
+            other => other,
+        };
+        let now = clock.now().unwrap_or_default();
+        let deadline = thread.deadline_after_on(now, asked);
+        if thread.interruptible(clock.until(deadline)).await.is_ok() {
+            return Completion::Value(0);
+        }
+        let again = Completion::InterruptedUntil(Instant::from_nanos(deadline.as_nanos() as u64));
+        if rest.is_null() {
+            return again;
+        }
+        let left = deadline.saturating_sub(clock.now().unwrap_or_default());
+        match complete(|| memory.write(rest.get(), &Timespec::from_duration(left))).await {
+            Ok(()) => again,
+            Err(errno) => Completion::Error(errno),
         }
     })))
 }

@@ -108,7 +108,7 @@ impl Epoll {
             return Err(Errno::EEXIST);
         }
         let registration = Registration::new(self.this.clone(), self.ready.clone(), key, file, event);
-        let waitable: Arc<dyn Waitable> = file.file().clone();
+        let waitable = file.waitable();
         let queue = SharedQueue::new(waitable, |file| file.wait_queue());
         let observe = if is_exclusive { Observation::exclusive } else { Observation::new };
         let observation = observe(queue, registration.clone(), ksync::EVERY_EVENT);

@@ -90,6 +90,11 @@ pub trait File: Waitable + Any {
         PollEvents::IN | PollEvents::OUT | PollEvents::RDNORM | PollEvents::WRNORM
     }
 
+    /// Whose queue is woken in place of the file's own, for the calling thread: what it is ready for depends on who asks.
+    fn woken_by(&self) -> Option<Arc<dyn Waitable>> {
+        None
+    }
+
     /// Whether it can be watched for readiness: `epoll` refuses what is always ready.
     fn is_watchable(&self) -> bool {
         true
@@ -200,6 +205,11 @@ impl OpenFile {
     /// The object.
     pub fn file(&self) -> &Arc<dyn File> {
         &self.file
+    }
+
+    /// Whose queue is woken when what the file is ready for changes, for the calling thread.
+    pub fn waitable(&self) -> Arc<dyn Waitable> {
+        self.file.woken_by().unwrap_or_else(|| self.file.clone())
     }
 
     /// Where a path walk found it.

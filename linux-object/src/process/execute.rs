@@ -111,6 +111,7 @@ pub async fn execute(
         thread.forget_program();
         let process = thread.process();
         process.forget_program();
+        process.timers().forget_program();
         let resources = Resources {
             address_space: loaded.address_space,
             files,

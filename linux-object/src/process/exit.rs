@@ -53,6 +53,7 @@ pub fn end_thread(thread: &Arc<Thread>) {
     let orphaned = newly_orphaned(&table, process, &orphans);
     drop(table);
 
+    process.timers().end();
     tell_of_death(&bereaved);
     if process.session() == process.id() {
         console::session_ended(process.id());

@@ -29,7 +29,9 @@ use linux_abi::signal::Signal;
 use crate::credentials::Credentials;
 use crate::resource_limits::ResourceLimits;
 use crate::signal::PendingSignals;
+use crate::signal_fd::SignalArrival;
 use crate::thread::{NAME_BYTES, Thread};
+use crate::timers::ProcessTimers;
 use identity::IdentityTable;
 use stop::StopState;
 
@@ -77,6 +79,8 @@ pub struct Process {
     limits: Arc<ResourceLimits>,
     stop_state: StopState,
     pending_signals: SpinLock<PendingSignals>,
+    signal_arrival: Arc<SignalArrival>,
+    timers: ProcessTimers,
     started: Instant,
     last_name: SpinLock<[u8; NAME_BYTES]>,
     /// How much more (or less) willingly it is ended when memory runs out: -1000 to 1000.
@@ -182,6 +186,8 @@ impl Process {
             ),
             stop_state: StopState::default(),
             pending_signals: SpinLock::new(Rank::FILE, PendingSignals::default()),
+            signal_arrival: Arc::default(),
+            timers: ProcessTimers::default(),
             started: Instant::now(),
             last_name: SpinLock::new(Rank::INODE, [0; NAME_BYTES]),
             oom_adjustment: AtomicI32::new(parent.map_or(0, |parent| parent.oom_adjustment())),
@@ -299,6 +305,16 @@ impl Process {
     /// Runs `look` on the signals that were sent to the process as a whole.
     pub fn with_pending_signals<R>(&self, look: impl FnOnce(&mut PendingSignals) -> R) -> R {
         look(&mut self.pending_signals.lock())
+    }
+
+    /// Who waits for signals to be sent to it.
+    pub fn signal_arrival(&self) -> &Arc<SignalArrival> {
+        &self.signal_arrival
+    }
+
+    /// Its interval timers.
+    pub fn timers(&self) -> &ProcessTimers {
+        &self.timers
     }
 
     /// When it was created.
