@@ -11,6 +11,8 @@ use crate::paged_object::PagedObject;
 use crate::test_support::Random;
 
 const ROUNDS: usize = 800;
+/// After so many rounds what has not happened will not happen.
+const MOST_ROUNDS: usize = 1_000_000;
 
 /// Runs `act(hart, random)` on four harts that begin together.
 fn on_harts(act: impl Fn(usize, &mut Random) + Sync) {
@@ -44,6 +46,10 @@ fn truncation_races_with_faults_forks_and_unmapping() {
         if hart == 0 {
             while working.load(Ordering::Acquire) > 0 {
                 object.truncate((random.below(pages + 1) * PAGE_SIZE) as u64);
+                // Now and then the others have their turn while pages are missing, however few cores there are.
+                if random.below(4) == 0 {
+                    std::thread::yield_now();
+                }
                 object.truncate((pages * PAGE_SIZE) as u64);
                 if random.below(8) == 0 {
                     object.punch_hole(4..9);
@@ -57,7 +63,13 @@ fn truncation_races_with_faults_forks_and_unmapping() {
         };
         let mut space = new_space();
         map(&space, true);
-        for _ in 0..ROUNDS {
+        // At least so long, and until accesses have met both states of a page.
+        let has_met_both = || stores.load(Ordering::Relaxed) > 0 && refusals.load(Ordering::Relaxed) > 0;
+        for round in 0.. {
+            if round >= ROUNDS && has_met_both() {
+                break;
+            }
+            assert!(round < MOST_ROUNDS, "there was no race");
             for _ in 0..20 {
                 let address = start + random.below(pages) * PAGE_SIZE;
                 match store(&space, address, 1) {
@@ -79,7 +91,6 @@ fn truncation_races_with_faults_forks_and_unmapping() {
         survivors.lock().unwrap().push(space);
         working.fetch_sub(1, Ordering::Release);
     });
-    assert!(stores.into_inner() > 0 && refusals.into_inner() > 0, "there was no race");
     let survivors = survivors.into_inner().unwrap();
     object.truncate(0);
     for space in &survivors {
