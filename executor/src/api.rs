@@ -28,7 +28,8 @@ pub fn current_task() -> Option<TaskRef> {
 
 /// Polls this hart's most urgent ready task once. Returns `false` if no task is ready.
 pub fn run_one() -> bool {
-    ExecutorRef::current().run_one()
+    let executor = ExecutorRef::current();
+    executor.run_one(executor.here())
 }
 
 /// Makes this hart run tasks for good, sleeping while there are none. Enables interrupts.

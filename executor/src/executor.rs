@@ -132,6 +132,16 @@ impl Executor {
         }
     }
 
+    /// The part of the hart that runs this code, which is about to poll a task: it has asked for its part before.
+    #[inline(always)]
+    pub(crate) fn here_in_poll(&self) -> &Hart {
+        // SAFETY: as in `here`: tasks are polled by `run_hart` and by preemptions of what it polls, so the word is set.
+        #[cfg(target_os = "none")]
+        return unsafe { &*std::ptr::with_exposed_provenance(kernel_hal::hart_word()) };
+        #[cfg(not(target_os = "none"))]
+        self.here()
+    }
+
     /// The first time that this hart asks for its part.
     #[cfg(target_os = "none")]
     #[cold]
@@ -243,18 +253,21 @@ impl Executor {
             return self.make_ready_anywhere(record, true);
         };
         record.count_requeue();
-        let age = record.age.load(Relaxed);
-        if BUSY
-            && yielded
+        if !BUSY {
+            // SAFETY: the record is alive and in no queue: the caller has just got the right to run it.
+            unsafe { queue.insert_only_fair(record) };
+            return;
+        }
+        if yielded
             && let Some(front_age) = queue.front_age()
-            && front_age > age
+            && front_age > record.age.load(Relaxed)
         {
             record.age.store(front_age, Relaxed);
         }
         let affinity = record.affinity();
-        // SAFETY: the record is alive and in no queue: the caller has just got the right to run it.
-        unsafe { if BUSY { queue.insert_fair(record) } else { queue.insert_only_fair(record) } };
-        let others_wait = BUSY && queue.len() > 1;
+        // SAFETY: as above.
+        unsafe { queue.insert_fair(record) };
+        let others_wait = queue.len() > 1;
         drop(queue);
         if others_wait {
             self.wake_idle_hart(affinity);

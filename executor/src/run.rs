@@ -16,8 +16,8 @@ use crate::trace_ring::EventKind;
 
 impl Executor {
     /// Polls the most urgent ready task of this hart. Returns `false` if none is ready.
-    pub(crate) fn run_one(&self) -> bool {
-        let hart = self.here();
+    #[inline]
+    pub(crate) fn run_one(&self, hart: &Hart) -> bool {
         let mut queue = hart.lock_queue();
         let (record, age) = queue.pick_fair_if_first();
         if record.is_null() {
@@ -97,12 +97,13 @@ impl Executor {
         if self.trace_enabled.load(Relaxed) {
             self.trace_run(task, urgency);
         }
-        if hart.previous_task.load(Relaxed) == task.id() {
+        let id = task.id();
+        if hart.previous_task.load(Relaxed) == id {
             task.count_repeated_poll();
         } else {
+            hart.previous_task.store(id, Relaxed);
             hart.count_switch();
         }
-        hart.previous_task.store(task.id(), Relaxed);
         // SAFETY: the caller's promise.
         unsafe { TaskRecord::into_runnable(record) }.run();
         debug_assert_eq!(preemption::count(), 0, "a poll returned with the preempt count raised");
@@ -119,7 +120,7 @@ impl Executor {
     pub(crate) fn begin_poll(&self, record: &TaskRecord, waker: &Waker) -> &Hart {
         #[cfg(not(target_os = "none"))]
         crate::simulator::before_poll();
-        let hart = self.here();
+        let hart = self.here_in_poll();
         hart.current.store(ptr::from_ref(record).cast_mut(), Relaxed);
         hart.current_waker.store(ptr::from_ref(waker).cast_mut(), Relaxed);
         hart.made_progress.store(false, Relaxed);
@@ -189,10 +190,11 @@ impl Executor {
     /// Runs tasks on this hart for good.
     pub(crate) fn run_hart(&self) -> ! {
         let here = HartId::current();
-        self.hart(here).clock.store(Instant::now().as_nanos(), Relaxed);
+        let hart = self.here();
+        hart.clock.store(Instant::now().as_nanos(), Relaxed);
         interrupt::enable();
         loop {
-            while self.run_one() {}
+            while self.run_one(hart) {}
             interrupt::disable();
             if self.park(here) {
                 interrupt::wait();

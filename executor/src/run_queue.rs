@@ -37,8 +37,9 @@ pub(crate) struct Summary {
     occupied: [AtomicU64; 2],
     /// Where fair tasks start that come new or after a long sleep: follows the least aged, never goes back.
     minimum_age: AtomicU64,
-    /// How many tasks are ready.
+    /// How many tasks are ready, and how many of them are in levels.
     len: AtomicU32,
+    len_of_levels: AtomicU32,
     /// Urgency of what was last taken out to run.
     running: AtomicU8,
 }
@@ -50,6 +51,7 @@ impl Summary {
             // Far enough from zero that ages a little below it need no care.
             minimum_age: AtomicU64::new(2 * SLEEPER_CREDIT_NANOS),
             len: AtomicU32::new(0),
+            len_of_levels: AtomicU32::new(0),
             running: AtomicU8::new(Urgency::NONE.0),
         }
     }
@@ -73,7 +75,7 @@ impl Summary {
     /// Whether a real-time or boosted task is ready.
     #[inline]
     pub(crate) fn has_levels(&self) -> bool {
-        self.occupied[0].load(Relaxed) | self.occupied[1].load(Relaxed) != 0
+        self.len_of_levels.load(Relaxed) != 0
     }
 
     /// The urgency of the most urgent ready task; an idle task passes for a fair one.
@@ -210,6 +212,11 @@ impl<'a> LockedQueue<'a> {
         self.summary.len.store(self.summary.len().wrapping_add(by), Relaxed);
     }
 
+    fn change_len_of_levels(&self, by: u32) {
+        let len = &self.summary.len_of_levels;
+        len.store(len.load(Relaxed).wrapping_add(by), Relaxed);
+    }
+
     /// Puts a fair task in.
     ///
     /// # Safety
@@ -250,6 +257,7 @@ impl<'a> LockedQueue<'a> {
                 }
                 _ => {
                     self.change_len(1);
+                    self.change_len_of_levels(1);
                     let level = level_of(urgency);
                     let word = &self.summary.occupied[level / 64];
                     word.store(word.load(Relaxed) | 1 << (level % 64), Relaxed);
@@ -322,6 +330,7 @@ impl<'a> LockedQueue<'a> {
                 Place::FAIR => self.lists.fair.remove(record),
                 Place::IDLE => self.lists.idle.remove(record),
                 level => {
+                    self.change_len_of_levels(u32::MAX);
                     let level = usize::from(level);
                     self.lists.levels[level].remove(record);
                     if self.lists.levels[level].is_empty() {

@@ -27,8 +27,9 @@ pub struct UserContext {
     pub program_counter: usize,
     /// The floating-point registers; see the type's comment.
     pub float: FloatRegisters,
-    /// Where the floating-point registers were last arranged: hart number + 1, or 0 for nowhere.
-    pub(crate) float_hart: u32,
+    /// Names the arrangement of a hart's floating-point unit for this context, of which the hart keeps the name of its
+    /// last one; 0 for none.
+    pub(crate) float_arrangement: u64,
     /// Whether the program has ever used them: only then they travel with it.
     pub(crate) float_used: bool,
 }
@@ -58,7 +59,7 @@ impl UserContext {
             registers: self.registers,
             program_counter: self.program_counter,
             float: self.float.clone(),
-            float_hart: 0,
+            float_arrangement: 0,
             float_used: self.float_used,
         }
     }
@@ -108,7 +109,7 @@ impl UserContext {
 
     /// Forgets what any hart may hold of the floating-point registers: [`UserContext::float`] was replaced.
     pub fn float_replaced(&mut self) {
-        self.float_hart = 0;
+        self.float_arrangement = 0;
         self.float_used = true;
     }
 }

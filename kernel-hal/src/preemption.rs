@@ -23,3 +23,9 @@ pub fn lower() {
 pub fn count() -> u32 {
     backend::hart::preempt_count()
 }
+
+/// Saves what this hart holds of the floating-point registers of a program whose thread was interrupted in the kernel: to
+/// be called at the end of an interrupt before others run on this hart.
+pub fn save_float_registers() {
+    backend::context::save_float_of_interrupted();
+}

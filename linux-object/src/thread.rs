@@ -70,8 +70,9 @@ pub struct Thread {
     timer_slack_nanos: AtomicU64,
     /// Until when an interrupted call that is made again waits; [`NO_DEADLINE`] if there is none.
     restart_deadline: AtomicU64,
-    /// Nanoseconds in user mode; written by the thread alone.
+    /// Ticks in user mode, and how many of them are in the account of a hart; written by the thread alone.
     user_ticks: AtomicU64,
+    settled_ticks: AtomicU64,
     pub(crate) minor_faults: AtomicU32,
     has_released_memory: AtomicBool,
     memory_released: WaitQueue,
@@ -112,6 +113,7 @@ impl Thread {
             timer_slack_nanos: AtomicU64::new(USUAL_SLACK_NANOS),
             restart_deadline: AtomicU64::new(NO_DEADLINE),
             user_ticks: AtomicU64::new(0),
+            settled_ticks: AtomicU64::new(0),
             minor_faults: AtomicU32::new(0),
             has_released_memory: AtomicBool::new(false),
             memory_released: WaitQueue::new("memory released"),
@@ -304,6 +306,29 @@ impl Thread {
         self.user_ticks.store(self.user_ticks.load(Ordering::Relaxed) + ticks, Ordering::Relaxed);
     }
 
+    /// Puts the time in user mode into the account of this hart, where it was spent: the thread may go on elsewhere. Only
+    /// the thread itself does.
+    pub fn settle_user_ticks(&self) {
+        let used = self.user_ticks.load(Ordering::Relaxed);
+        let new = used - self.settled_ticks.load(Ordering::Relaxed);
+        let account = &USER_TICKS[HartId::current().index()];
+        account.running.store(0, Ordering::Relaxed);
+        self.settled_ticks.store(used, Ordering::Release);
+        account.settled.fetch_add(new, Ordering::Release);
+    }
+
+    /// Notes that the thread is about to run its program on this hart. Only the thread itself does.
+    #[inline]
+    pub fn note_running(&self) {
+        USER_TICKS[HartId::current().index()].running.store(self.id(), Ordering::Relaxed);
+    }
+
+    /// Ticks in user mode that are in no hart's account yet.
+    fn unsettled_ticks(&self) -> u64 {
+        let settled = self.settled_ticks.load(Ordering::Acquire);
+        self.user_ticks.load(Ordering::Relaxed).saturating_sub(settled)
+    }
+
     /// Nanoseconds in user mode.
     pub fn user_nanos(&self) -> u64 {
         nanos_of_ticks(self.user_ticks.load(Ordering::Relaxed))
@@ -396,18 +421,32 @@ impl Thread {
     }
 }
 
-static USER_TICKS: [AtomicU64; MAX_HARTS] = [const { AtomicU64::new(0) }; MAX_HARTS];
-
-/// Counts time that this hart spent in user mode. Only the hart itself does, with interrupts masked.
-#[inline]
-pub fn count_user_ticks(ticks: u64) {
-    let counter = &USER_TICKS[HartId::current().index()];
-    counter.store(counter.load(Ordering::Relaxed).wrapping_add(ticks), Ordering::Relaxed);
+/// A hart's account of time in user mode.
+struct UserTicks {
+    /// What threads have put into it when they stopped running there.
+    settled: AtomicU64,
+    /// The thread that runs there; 0 if none does.
+    running: AtomicI32,
+    /// The most that was ever told, so that it never goes back.
+    shown: AtomicU64,
 }
 
-/// How long a hart has been in user mode.
+impl UserTicks {
+    const fn new() -> Self {
+        Self { settled: AtomicU64::new(0), running: AtomicI32::new(0), shown: AtomicU64::new(0) }
+    }
+}
+
+static USER_TICKS: [UserTicks; MAX_HARTS] = [const { UserTicks::new() }; MAX_HARTS];
+
+/// How long a hart has been in user mode: what is in its account, and what the thread that runs there has not put there yet.
 pub fn user_time(hart: HartId) -> Duration {
-    Duration::from_nanos(nanos_of_ticks(USER_TICKS[hart.index()].load(Ordering::Relaxed)))
+    let account = &USER_TICKS[hart.index()];
+    // In this order: what moves into the account meanwhile is missed for once, but not counted twice.
+    let settled = account.settled.load(Ordering::Acquire);
+    let running = find_thread(account.running.load(Ordering::Relaxed));
+    let ticks = settled + running.map_or(0, |thread| thread.unsettled_ticks());
+    Duration::from_nanos(nanos_of_ticks(account.shown.fetch_max(ticks, Ordering::Relaxed).max(ticks)))
 }
 
 /// The thread on whose behalf this code runs; `None` in the kernel's own tasks. Not for paths that have the thread at

@@ -44,7 +44,7 @@ pub(crate) async fn handle_work(user: &mut UserThread) -> bool {
         }
     }
     if user.thread.process().is_stopped() {
-        user.context.save_float();
+        user.leave_hart();
         let thread = user.thread.clone();
         Box::pin(async move { thread.until_process_goes_on().await }).await;
     }
@@ -67,6 +67,7 @@ pub(crate) async fn handle_work(user: &mut UserThread) -> bool {
 async fn settle_rseq(user: &mut UserThread) {
     let memory = UserMemory::new(user.resources.address_space.clone());
     let (thread, here) = (user.thread.clone(), user.context.program_counter);
+    user.leave_hart();
     // Boxed: it is too large for the future of every thread that waits.
     match Box::pin(async move { rseq::settle(&thread, &memory, here).await }).await {
         Ok(goes_on_at) => user.context.program_counter = goes_on_at,
@@ -121,6 +122,7 @@ fn deliver(
         Err(Obstacle::Error(_)) => end_without_stack(user),
         Ok(()) => block_for_handler(user, signal, &action),
         Err(obstacle) => {
+            user.leave_hart();
             return Some(Box::pin(async move {
                 let mut first = Some(obstacle);
                 let push = || match first.take() {

@@ -18,7 +18,7 @@ use linux_object::obstacle::complete;
 use linux_object::process::{StartedThread, end_thread};
 use linux_object::program::Tenancy;
 use linux_object::signal::killed_by;
-use linux_object::thread::{Resources, Thread, Work, count_user_ticks};
+use linux_object::thread::{Resources, Thread, Work};
 use linux_object::user_buffer::UserMemory;
 
 use crate::call::{Call, Completion, Outcome, SlowCall, encode_error};
@@ -56,26 +56,23 @@ fn run(mut user: UserThread, set_child_id: usize) -> impl Future<Output = ()> {
     async move {
         user.begin(set_child_id).await;
         loop {
-            match user.enter() {
-                Left::Trap(TrapCause::Syscall) => {
-                    if let Some(slow) = user.syscall() {
-                        let hart = HartId::current();
-                        user.wait(slow).await;
-                        // Whoever waited was in no restartable sequence, but may be elsewhere now.
-                        if hart != HartId::current() {
-                            user.note_preemption();
-                        }
+            match user.run_program() {
+                Stop::Wait(slow) => {
+                    let hart = HartId::current();
+                    user.wait(slow).await;
+                    // Whoever waited was in no restartable sequence, but may be elsewhere now.
+                    if hart != HartId::current() {
+                        user.note_preemption();
                     }
                 }
-                Left::Trap(TrapCause::Interrupt) => {}
-                Left::Trap(TrapCause::PageFault(fault)) => user.page_fault(fault).await,
-                Left::Trap(trap) => user.fail(trap),
-                Left::Reschedule => {
-                    user.context.save_float();
+                Stop::Trap(TrapCause::PageFault(fault)) => user.page_fault(fault).await,
+                Stop::Trap(trap) => user.fail(trap),
+                Stop::Reschedule => {
+                    user.leave_hart();
                     executor::reschedule().await;
                     user.note_preemption();
                 }
-                Left::Work => {
+                Stop::Work => {
                     if !signal::handle_work(&mut user).await {
                         break;
                     }
@@ -86,9 +83,11 @@ fn run(mut user: UserThread, set_child_id: usize) -> impl Future<Output = ()> {
     }
 }
 
-/// Why the thread is not in user mode.
-enum Left {
-    /// It was, and trapped.
+/// Why the program does not go on at once.
+enum Stop {
+    /// It made a call that has to wait.
+    Wait(SlowCall),
+    /// It trapped for another reason.
     Trap(TrapCause),
     /// Others have a better claim to the hart.
     Reschedule,
@@ -132,51 +131,58 @@ impl UserThread {
         }
     }
 
-    /// Runs the program until something happens, or says what comes before it. Work that comes after the look raises
-    /// an interrupt, which is taken as soon as user mode is entered.
+    /// Runs the program, and answers what it asks for that need not wait. Returns with what does, or with what comes before
+    /// the program. Work that comes after the look at it raises an interrupt, which is taken as soon as user mode is
+    /// entered.
     #[inline]
-    fn enter(&mut self) -> Left {
-        interrupt::disable();
-        let left = if !self.thread.work().is_empty() {
-            Left::Work
-        } else if executor::checkpoint() {
-            Left::Reschedule
-        } else {
-            self.resources.address_space.activate();
-            let entered = time::ticks();
-            let trap = self.context.run();
-            let ticks = time::ticks() - entered;
-            self.thread.add_user_ticks(ticks);
-            count_user_ticks(ticks);
-            Left::Trap(trap)
-        };
-        interrupt::enable();
-        left
-    }
-
-    /// Answers a syscall, or says what has to be waited for.
-    #[inline]
-    fn syscall(&mut self) -> Option<SlowCall> {
-        self.context.skip_syscall_instruction();
+    fn run_program(&mut self) -> Stop {
+        self.thread.note_running();
         let mut call = Call {
             thread: &self.thread,
             resources: &self.resources,
             context: &mut self.context,
             tenancy: &self.tenancy,
         };
-        let outcome =
-            if strace::is_enabled() { strace::dispatch(&mut call) } else { table::dispatch(&mut call) };
-        match outcome {
-            Outcome::Done(value) => self.context.set_syscall_result(value),
-            Outcome::KeepRegisters => {}
-            Outcome::Wait(slow) => return Some(slow),
+        loop {
+            interrupt::disable();
+            if !call.thread.work().is_empty() {
+                interrupt::enable();
+                return Stop::Work;
+            }
+            if executor::checkpoint() {
+                interrupt::enable();
+                return Stop::Reschedule;
+            }
+            call.resources.address_space.activate();
+            let entered = time::ticks();
+            let trap = call.context.run();
+            call.thread.add_user_ticks(time::ticks() - entered);
+            interrupt::enable();
+            match trap {
+                TrapCause::Syscall => {}
+                TrapCause::Interrupt => continue,
+                trap => return Stop::Trap(trap),
+            }
+            call.context.skip_syscall_instruction();
+            let outcome =
+                if strace::is_enabled() { strace::dispatch(&mut call) } else { table::dispatch(&mut call) };
+            match outcome {
+                Outcome::Done(value) => call.context.set_syscall_result(value),
+                Outcome::KeepRegisters => {}
+                Outcome::Wait(slow) => return Stop::Wait(slow),
+            }
         }
-        None
+    }
+
+    /// To be called where the thread ran, before it waits: it may go on elsewhere.
+    pub(crate) fn leave_hart(&mut self) {
+        self.context.save_float();
+        self.thread.settle_user_ticks();
     }
 
     /// Waits for a syscall's slow path.
     async fn wait(&mut self, slow: SlowCall) {
-        self.context.save_float();
+        self.leave_hart();
         let completion = slow.await;
         let first_argument = self.context.registers[UserContext::A0];
         if strace::is_enabled() {
@@ -234,7 +240,7 @@ impl UserThread {
                 result
             }
             FaultOutcome::NeedsLoad(_) => {
-                self.context.save_float();
+                self.leave_hart();
                 let result = self.resources.address_space.fault_in(fault).await;
                 self.note_preemption();
                 result
@@ -253,7 +259,7 @@ impl UserThread {
                 self.force(SignalInfo::fault(Signal::SIGBUS, BUS_ADRERR, address), Signal::SIGBUS);
             }
             FaultResult::OutOfMemory => {
-                self.context.save_float();
+                self.leave_hart();
                 // Rare, so it does not live in the thread's own future. If there is memory again the access faults again.
                 let room = Box::pin(pressure::make_room_for(&self.thread)).await;
                 if room.is_err() && !self.thread.work().contains(Work::EXIT) {
@@ -287,7 +293,7 @@ impl UserThread {
 
     /// The thread's end: its number in memory is zeroed, and it lets go of everything that it shares.
     async fn leave(&mut self) {
-        self.context.save_float();
+        self.leave_hart();
         {
             let memory = UserMemory::new(self.resources.address_space.clone());
             let (thread, is_shared) = (self.thread.clone(), self.tenancy.is_shared());

@@ -1,6 +1,7 @@
 /* Scheduling: policies, priorities, nice values, affinity, and the clocks that count what a thread has used. */
 #include "check.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -233,6 +234,57 @@ CASE(real_time_goes_first)
     CHECK_EQUAL(place, 0);
     CHECK_EQUAL(pthread_join(urgent, NULL), 0);
     CHECK_EQUAL(pthread_join(spinner, NULL), 0);
+}
+
+static atomic_int interruptions;
+
+/* Overwrites floating-point registers each time it gets the hart. */
+static void *be_urgent_with_numbers(void *argument)
+{
+    for (int i = 0; i < 50; i++) {
+        struct timespec moment = {.tv_nsec = 1000000};
+        nanosleep(&moment, NULL);
+        __asm__ volatile("fmv.d.x fs0, %0\n fmv.d.x fs11, %0\n fmv.d.x fa0, %0" ::"r"(-1L) : "fs0", "fs11", "fa0");
+        interruptions++;
+    }
+    return argument;
+}
+
+CASE(floating_point_registers_survive_a_preemption_in_the_kernel)
+{
+    static char zeros[1 << 20];
+    pthread_t urgent;
+    pthread_attr_t attributes;
+    struct sched_param parameter = {.sched_priority = 5};
+    cpu_set_t one;
+    int fd = open("/dev/zero", O_RDONLY);
+
+    REQUIRE(fd >= 0);
+    CPU_ZERO(&one);
+    CPU_SET(0, &one);
+    REQUIRE(sched_setaffinity(0, sizeof one, &one) == 0);
+    pthread_attr_init(&attributes);
+    pthread_attr_setinheritsched(&attributes, PTHREAD_EXPLICIT_SCHED);
+    pthread_attr_setschedpolicy(&attributes, SCHED_FIFO);
+    pthread_attr_setschedparam(&attributes, &parameter);
+    REQUIRE(pthread_create(&urgent, &attributes, be_urgent_with_numbers, NULL) == 0);
+    for (long round = 1; interruptions < 50; round++) {
+        long low, middle, high;
+        register long a0 __asm__("a0") = fd;
+        register char *a1 __asm__("a1") = zeros;
+        register long a2 __asm__("a2") = sizeof zeros;
+        register long a7 __asm__("a7") = SYS_read;
+        __asm__ volatile("fmv.d.x fs0, %[round]\n fmv.d.x fs11, %[round]\n fmv.d.x fa0, %[round]\n"
+                         "ecall\n"
+                         "fmv.x.d %[low], fs0\n fmv.x.d %[high], fs11\n fmv.x.d %[middle], fa0"
+                         : "+r"(a0), [low] "=&r"(low), [middle] "=&r"(middle), [high] "=&r"(high)
+                         : "r"(a1), "r"(a2), "r"(a7), [round] "r"(round)
+                         : "fs0", "fs11", "fa0", "memory");
+        REQUIRE(a0 == sizeof zeros);
+        REQUIRE(low == round && middle == round && high == round);
+    }
+    CHECK_EQUAL(pthread_join(urgent, NULL), 0);
+    close(fd);
 }
 
 static long long nanoseconds(clockid_t clock)

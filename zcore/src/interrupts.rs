@@ -29,11 +29,13 @@ pub fn dispatch(line: u32) {
     executor::in_interrupt(|| LINES.dispatch(line));
 }
 
-/// An interrupt is about to return to kernel code. If others run first, they may run in other address spaces.
+/// An interrupt is about to return to kernel code. If others run first, they may run in other address spaces, and
+/// use the floating-point unit.
 pub fn preemption_point() {
     if !executor::wants_preemption() {
         return;
     }
+    kernel_hal::preemption::save_float_registers();
     let space = AddressSpace::active();
     executor::preemption_point();
     if let Some(space) = space {

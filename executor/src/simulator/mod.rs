@@ -123,7 +123,7 @@ impl Simulator {
             take_interrupts(executor);
             return true;
         }
-        if !executor.run_one() {
+        if !executor.run_one(executor.here()) {
             take_interrupts(executor);
             interrupt::disable();
             if executor.park(hart) {

@@ -26,3 +26,5 @@ pub(crate) fn run(context: &mut UserContext) -> TrapCause {
 }
 
 pub(crate) fn save_float(_context: &mut UserContext) {}
+
+pub(crate) fn save_float_of_interrupted() {}

@@ -1,13 +1,14 @@
 //! Entering user mode as a function call, and the floating-point registers' lazy travel.
 //!
-//! The floating-point unit is off for a context that never used it; the first use traps and turns it on. `float_owner`
-//! names the context for which the unit is arranged (off, or loaded); a context that runs where it is the owner and
-//! was last loaded pays two comparisons.
+//! The floating-point unit is off for a context that never used it; the first use traps and turns it on. Each time the
+//! unit is arranged for a context (turned off, or loaded) that arrangement gets a name which no other ever has, and both
+//! the hart and the context keep it: a context that runs again where it ran last, with nobody in between, pays one
+//! comparison.
 
 use core::arch::{asm, naked_asm};
 use core::mem::offset_of;
 
-use super::hart::{self, KERNEL_STACK_POINTER, SCRATCH, USER_CONTEXT};
+use super::hart::{self, FIRST_ARRANGEMENT, KERNEL_STACK_POINTER, SCRATCH, USER_CONTEXT};
 use super::trap;
 use crate::{Access, FloatRegisters, PageFault, TrapCause, UserContext, VirtAddr};
 
@@ -35,12 +36,22 @@ pub(crate) fn run(context: &mut UserContext) -> TrapCause {
     loop {
         let local = hart::local();
         // SAFETY: `local` is this hart's own, and interrupts are off (the contract of `UserContext::run`).
-        let (owner, hart_tag) = unsafe { ((*local).float_owner, (*local).index + 1) };
-        if owner != &raw const *context || context.float_hart != hart_tag {
+        if unsafe { (*local).float_arrangement } != context.float_arrangement {
             arrange_float_unit(context);
         }
-        // SAFETY: interrupts are off, `tp` is right, and the context outlives the call.
-        let cause = unsafe { enter_user(context) };
+        let cause: usize;
+        // SAFETY: interrupts are off, `tp` is right, and the context outlives the call. Of the registers that a function
+        // keeps for its caller `enter_user` keeps `s0` and `s1`; the others are said to be lost.
+        unsafe {
+            asm!(
+                "call {enter_user}",
+                enter_user = sym enter_user,
+                inlateout("a0") &raw mut *context => cause,
+                lateout("s2") _, lateout("s3") _, lateout("s4") _, lateout("s5") _, lateout("s6") _,
+                lateout("s7") _, lateout("s8") _, lateout("s9") _, lateout("s10") _, lateout("s11") _,
+                clobber_abi("C"),
+            );
+        }
         if cause == CAUSE_USER_ECALL {
             return TrapCause::Syscall;
         }
@@ -112,10 +123,11 @@ fn arrange_float_unit(context: &mut UserContext) {
 fn become_float_owner(context: &mut UserContext) {
     let local = hart::local();
     // SAFETY: this hart's own data.
-    unsafe { (*local).float_owner = context };
-    // SAFETY: as above.
-    let tag = unsafe { (*local).index } + 1;
-    context.float_hart = tag;
+    unsafe {
+        (*local).float_owner = context;
+        (*local).float_arrangement += FIRST_ARRANGEMENT;
+        context.float_arrangement = (*local).float_arrangement;
+    }
 }
 
 #[cold]
@@ -129,10 +141,31 @@ pub(crate) fn save_float(context: &mut UserContext) {
     // SAFETY: reads a register.
     unsafe { asm!("csrr {}, sstatus", out(reg) status, options(nomem, nostack, preserves_flags)) };
     // SAFETY: this hart's own data.
-    let owner = unsafe { (*hart::local()).float_owner };
-    if owner == &raw const *context && status & FLOAT_UNIT_STATE == FLOAT_UNIT_STATE {
+    let arrangement = unsafe { (*hart::local()).float_arrangement };
+    if status & FLOAT_UNIT_STATE == FLOAT_UNIT_STATE && arrangement == context.float_arrangement {
         // SAFETY: the unit is on and holds this context's registers.
         unsafe { store_float(&mut context.float) };
+        set_float_unit_state(FLOAT_UNIT_CLEAN);
+    }
+}
+
+/// Saves what the unit holds for a program that is in the kernel now: others are about to run on this hart before its
+/// thread, which was interrupted, goes on.
+pub(crate) fn save_float_of_interrupted() {
+    let status: usize;
+    // SAFETY: reads a register.
+    unsafe { asm!("csrr {}, sstatus", out(reg) status, options(nomem, nostack, preserves_flags)) };
+    if status & FLOAT_UNIT_STATE == FLOAT_UNIT_STATE {
+        let local = hart::local();
+        // SAFETY: the unit has been written to since its owner's registers were saved last, so its owner's thread has not
+        // waited or ended since: it is the one that was interrupted, and its context is in its future.
+        // Before the first program there is none.
+        unsafe {
+            let owner = (*local).float_owner;
+            if !owner.is_null() && (*owner).float_arrangement == (*local).float_arrangement {
+                store_float(&raw mut (*owner).float);
+            }
+        }
         set_float_unit_state(FLOAT_UNIT_CLEAN);
     }
 }
@@ -176,15 +209,15 @@ unsafe extern "C" fn store_float(registers: *mut FloatRegisters) {
     )
 }
 
-/// Lets the program run until it traps; returns `scause`. The callee-saved registers wait on the kernel stack.
+/// Lets the program run until it traps; returns `scause`. Not by the convention of calls: of the callee-saved registers only
+/// two wait on the kernel stack.
 #[unsafe(naked)]
 unsafe extern "C" fn enter_user(context: *mut UserContext) -> usize {
     naked_asm!(
-        "addi sp, sp, -112",
+        "addi sp, sp, -32",
         "sd ra, 0(sp)",
-        ".irp n,0,1,2,3,4,5,6,7,8,9,10,11",
-        "sd s\\n, (8 + 8 * \\n)(sp)",
-        ".endr",
+        "sd s0, 8(sp)",
+        "sd s1, 16(sp)",
         "sd sp, {kernel_stack_pointer}(tp)",
         "sd a0, {user_context}(tp)",
         "ld t0, {program_counter}(a0)",
@@ -220,10 +253,9 @@ pub(super) unsafe extern "C" fn leave_user() -> usize {
         "csrr a0, scause",
         "ld sp, {kernel_stack_pointer}(tp)",
         "ld ra, 0(sp)",
-        ".irp n,0,1,2,3,4,5,6,7,8,9,10,11",
-        "ld s\\n, (8 + 8 * \\n)(sp)",
-        ".endr",
-        "addi sp, sp, 112",
+        "ld s0, 8(sp)",
+        "ld s1, 16(sp)",
+        "addi sp, sp, 32",
         "ret",
         kernel_stack_pointer = const KERNEL_STACK_POINTER,
         user_context = const USER_CONTEXT,

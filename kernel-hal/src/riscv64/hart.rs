@@ -20,8 +20,9 @@ pub(super) struct HartLocal {
     /// Where the hart starts, and where it goes when a kernel stack overflows.
     pub(super) boot_stack_top: usize,
     pub(super) emergency_stack_top: usize,
-    /// The context for which the floating-point unit is arranged; see `context.rs`.
-    pub(super) float_owner: *const UserContext,
+    /// The context for which the floating-point unit is arranged, and the name of that arrangement; see `context.rs`.
+    pub(super) float_owner: *mut UserContext,
+    pub(super) float_arrangement: u64,
     pub(super) index: u32,
     pub(super) preempt_count: u32,
     pub(super) hardware_id: usize,
@@ -36,6 +37,9 @@ pub(super) struct HartLocals(UnsafeCell<[HartLocal; MAX_HARTS]>);
 // SAFETY: see `HartLocal`: each element has one user at a time.
 unsafe impl Sync for HartLocals {}
 
+/// Names of arrangements are multiples of this, so that each hart has its own.
+pub(super) const FIRST_ARRANGEMENT: u64 = MAX_HARTS as u64;
+
 const fn new_local(index: usize) -> HartLocal {
     HartLocal {
         kernel_stack_pointer: 0,
@@ -43,7 +47,9 @@ const fn new_local(index: usize) -> HartLocal {
         scratch: 0,
         boot_stack_top: 0,
         emergency_stack_top: 0,
-        float_owner: core::ptr::null(),
+        float_owner: core::ptr::null_mut(),
+        // No context's: theirs begin with 0.
+        float_arrangement: FIRST_ARRANGEMENT + index as u64,
         index: index as u32,
         preempt_count: 0,
         hardware_id: usize::MAX,
