@@ -23,6 +23,7 @@ pub mod machine;
 pub mod memory;
 pub mod namespace;
 pub mod obstacle;
+pub mod path_text;
 pub mod poll;
 pub mod process;
 pub mod procfs;

@@ -49,6 +49,20 @@ impl From<Errno> for Obstacle {
     }
 }
 
+/// What a filesystem says at once. Otherwise the obstacle: `again` asks it once more with all the waiting that it takes,
+/// after which it answers from memory.
+#[inline]
+pub(crate) fn at_once<T, F>(answer: rcore_fs::Attempt<'_, T>, again: impl FnOnce() -> F) -> Attempt<T>
+where
+    F: Future<Output = Result<(), Errno>> + Send + 'static,
+{
+    match answer {
+        rcore_fs::Attempt::Done(result) => result.map_err(Obstacle::Error),
+        // It borrows what it asked; the obstacle has to stand alone.
+        rcore_fs::Attempt::Wait(_) => Err(Obstacle::Wait(Box::pin(again()))),
+    }
+}
+
 /// Attempts until the operation is done or has failed.
 pub async fn complete<T>(mut attempt: impl FnMut() -> Attempt<T> + Send) -> Result<T, Errno> {
     let mut outcome = attempt();

@@ -46,6 +46,13 @@ impl UserAddress {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PathAddress(pub usize);
 
+impl PathAddress {
+    /// As an address to use.
+    pub fn get(self) -> VirtAddr {
+        VirtAddr::new(self.0)
+    }
+}
+
 /// Flags of `open`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenArgument(pub OpenFlags);

@@ -11,8 +11,8 @@ use linux_object::obstacle::complete;
 use rcore_fs::TimeChange;
 
 use crate::argument::{Fd, Mode, PathAddress, UserAddress};
-use crate::call::{Call, Outcome, slow};
-use crate::file::{Target, descriptor, place_at, start_of};
+use crate::call::{Call, Caller, Outcome, slow};
+use crate::file::{descriptor, try_place};
 
 const NANOSECONDS: i64 = 1_000_000_000;
 const UTIME_NOW: i64 = (1 << 30) - 1;
@@ -24,7 +24,7 @@ fn check_changeable(place: &Place) -> Result<(), Errno> {
 }
 
 /// The place of an opening, for changing its attributes.
-fn place_of(call: &Call<'_>, fd: Fd) -> Result<Arc<Place>, Errno> {
+fn place_of(call: &Call<'_>, fd: Fd) -> Result<Place, Errno> {
     let file = descriptor(call, fd)?;
     if file.flags() & OpenFlags::PATH.bits() != 0 {
         return Err(Errno::EBADF);
@@ -38,19 +38,20 @@ fn on_path<F>(
     directory: Fd,
     path: PathAddress,
     flags: u32,
-    change: impl FnOnce(Arc<Place>, Arc<Credentials>) -> F + Send + 'static,
+    change: impl FnOnce(Place, Arc<Credentials>) -> F + Send + 'static,
 ) -> Result<Outcome, Errno>
 where
     F: Future<Output = Result<(), Errno>> + Send,
 {
     let known = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH;
     let flags = AtFlags::from_bits(flags).filter(|&flags| known.contains(flags)).ok_or(Errno::EINVAL)?;
-    let target = Target { start: start_of(call, directory)?, path };
-    let (memory, resources, thread) = (call.memory(), call.resources.clone(), call.owned_thread());
+    let (resources, thread) = (call.resources.clone(), call.owned_thread());
     Ok(slow(async move {
-        let place = place_at(&memory, &resources.paths, &thread, target, flags).await?;
+        let caller = Caller { thread: &thread, resources: &resources };
+        let credentials = thread.credentials();
+        let place = complete(|| try_place(caller, &credentials, directory, path, flags)).await?;
         check_changeable(&place)?;
-        change(place, thread.credentials()).await.map(|()| 0)
+        change(place, credentials).await.map(|()| 0)
     }))
 }
 
@@ -131,7 +132,6 @@ pub fn utimensat(
     };
     let known = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH;
     let flags = AtFlags::from_bits(flags).filter(|&flags| known.contains(flags)).ok_or(Errno::EINVAL)?;
-    let start = if own.is_none() { start_of(call, directory) } else { Ok(None) };
     let (memory, resources, thread) = (call.memory(), call.resources.clone(), call.owned_thread());
     Ok(slow(async move {
         let change = if times.is_null() {
@@ -151,8 +151,8 @@ pub fn utimensat(
         let place = match own {
             Some(place) => place,
             None => {
-                let target = Target { start: start?, path };
-                place_at(&memory, &resources.paths, &thread, target, flags).await?
+                let caller = Caller { thread: &thread, resources: &resources };
+                complete(|| try_place(caller, &thread.credentials(), directory, path, flags)).await?
             }
         };
         check_changeable(&place)?;

@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
+use core::future::ready;
 use core::pin::Pin;
 use core::task::{Context, Poll, Waker};
 
@@ -31,9 +32,32 @@ impl Call<'_> {
         UserMemory::new(self.resources.address_space.clone())
     }
 
+    /// Who makes the call.
+    #[inline]
+    pub fn caller(&self) -> Caller<'_> {
+        Caller { thread: self.thread, resources: self.resources }
+    }
+
     /// The calling thread, for a future that outlives the call.
     pub fn owned_thread(&self) -> Arc<Thread> {
         self.thread.clone()
+    }
+}
+
+/// Who makes a call, for an operation that is attempted now and perhaps again, when the call is a future.
+#[derive(Clone, Copy)]
+pub struct Caller<'a> {
+    /// The calling thread.
+    pub thread: &'a Arc<Thread>,
+    /// What it shares with others, or not.
+    pub resources: &'a Resources,
+}
+
+impl Caller<'_> {
+    /// Access to the caller's memory.
+    #[inline]
+    pub fn memory(&self) -> UserMemory {
+        UserMemory::new(self.resources.address_space.clone())
     }
 }
 
@@ -153,14 +177,50 @@ pub fn attempt(call: &Call<'_>, mut operation: impl FnMut() -> Attempt + Send + 
     }
 }
 
+/// As [`attempt`], for an operation that wants to know the caller each time: so it need own nothing of it.
+#[inline]
+pub fn attempt_for(
+    call: &Call<'_>,
+    mut operation: impl FnMut(Caller<'_>) -> Attempt + Send + 'static,
+) -> Outcome {
+    match operation(call.caller()) {
+        Ok(value) => Outcome::Done(value),
+        Err(Obstacle::Error(errno)) => Outcome::Done(encode_error(errno)),
+        Err(obstacle) => attempt_again(call, obstacle, operation),
+    }
+}
+
+#[cold]
+fn attempt_again(
+    call: &Call<'_>,
+    obstacle: Obstacle,
+    mut operation: impl FnMut(Caller<'_>) -> Attempt + Send + 'static,
+) -> Outcome {
+    let (thread, resources) = (call.owned_thread(), call.resources.clone());
+    Outcome::Wait(Box::pin(async move {
+        let again = || operation(Caller { thread: &thread, resources: &resources });
+        match complete_unless_interrupted(&thread, Err(obstacle), again).await {
+            Ok(result) => result.into(),
+            Err(Interrupted) => Completion::Interrupted,
+        }
+    }))
+}
+
 /// Runs a future that is not interrupted: it waits for devices and locks at most.
 ///
 /// It is polled at once: what need not wait after all is done without the thread giving its turn away. The waker of that
 /// poll wakes nobody, since the thread polls again, with its own, before it waits.
 pub fn slow(future: impl Future<Output = Result<usize, Errno>> + Send + 'static) -> Outcome {
+    start(async move { future.await.into() })
+}
+
+/// As [`slow`], for a future that says itself how the call ends.
+pub fn start(future: impl Future<Output = Completion> + Send + 'static) -> Outcome {
     let mut future = Box::pin(future);
     match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(result) => result.into_outcome(),
-        Poll::Pending => Outcome::Wait(Box::pin(async move { future.await.into() })),
+        Poll::Ready(Completion::Value(value)) => Outcome::Done(value),
+        Poll::Ready(Completion::Error(errno)) => Outcome::Done(encode_error(errno)),
+        Poll::Ready(other) => Outcome::Wait(Box::pin(ready(other))),
+        Poll::Pending => Outcome::Wait(future),
     }
 }

@@ -12,7 +12,7 @@ use linux_object::user_buffer::UserMemory;
 
 use crate::argument::{Fd, PathAddress, UserAddress};
 use crate::call::{Call, Completion, Outcome};
-use crate::file::start_of;
+use crate::file::{place_of, start_of};
 
 /// Arguments and environment together may have this many bytes, and one string this many.
 const MOST_STRING_BYTES: usize = 2 << 20;
@@ -57,7 +57,6 @@ pub fn execveat(
 ) -> Result<Outcome, Errno> {
     const ACCEPTED: AtFlags = AtFlags::EMPTY_PATH.union(AtFlags::SYMLINK_NOFOLLOW);
     let flags = AtFlags::from_bits(flags).filter(|&flags| ACCEPTED.contains(flags)).ok_or(Errno::EINVAL)?;
-    let start = start_of(call, directory);
     let is_shared = call.tenancy.is_shared();
     let closes = call.resources.files.is_close_on_exec(directory.0).unwrap_or(false);
     let (memory, resources, thread) = (call.memory(), call.resources.clone(), call.owned_thread());
@@ -65,16 +64,19 @@ pub fn execveat(
         let run = async {
             let path = complete(|| memory.read_path(UserAddress(path.0).get())).await?;
             let credentials = thread.credentials();
-            // A path that is absolute needs no directory, not even a good one.
-            let start = if path.starts_with(b"/") { None } else { start? };
             let is_descriptor = path.is_empty() && flags.contains(AtFlags::EMPTY_PATH);
+            let start = match directory.0 {
+                AT_FDCWD => None,
+                _ if is_descriptor => Some(place_of(&resources.files.get(directory.0)?)),
+                _ => start_of(&resources.files, directory, &path)?,
+            };
             let place = match &start {
                 Some(place) if is_descriptor => place.clone(),
                 None if is_descriptor => resources.paths.working_directory(),
                 _ => {
                     let follow = !flags.contains(AtFlags::SYMLINK_NOFOLLOW);
-                    let place = walk(&resources.paths, &credentials, start.clone(), &path, follow).await?;
-                    if place.inode().file_type() == linux_abi::stat::FileType::SymbolicLink {
+                    let place = walk(&resources.paths, &credentials, start.as_ref(), &path, follow).await?;
+                    if place.file_type() == linux_abi::stat::FileType::SymbolicLink {
                         return Err(Errno::ELOOP);
                     }
                     place

@@ -1,19 +1,15 @@
 //! Extended attributes: no filesystem here has any, and each call says so as Linux does of such a filesystem.
 
 use linux_abi::Errno;
-use linux_abi::file::AtFlags;
+use linux_abi::file::{AT_FDCWD, AtFlags};
 
 use crate::argument::{Fd, PathAddress, UserAddress};
-use crate::call::{Call, Outcome, slow};
-use crate::file::{Target, descriptor, place_at};
+use crate::call::{Call, Outcome};
+use crate::file::{attempt_at, descriptor};
 
 /// Looks the path up, so that its own errors come first.
 fn refuse(call: &Call<'_>, path: PathAddress, flags: AtFlags, answer: Result<usize, Errno>) -> Outcome {
-    let (memory, resources, thread) = (call.memory(), call.resources.clone(), call.owned_thread());
-    slow(async move {
-        place_at(&memory, &resources.paths, &thread, Target { start: None, path }, flags).await?;
-        answer
-    })
+    attempt_at(call, Fd(AT_FDCWD), path, flags, move |_, _, _| Ok(answer?))
 }
 
 const UNSUPPORTED: Result<usize, Errno> = Err(Errno::EOPNOTSUPP);

@@ -52,7 +52,7 @@ pub fn mount(
         }
         let credentials = thread.credentials();
         let place = walk(&resources.paths, &credentials, None, &target, true).await?;
-        if place.inode().file_type() != FileType::Directory {
+        if place.file_type() != FileType::Directory {
             return Err(Errno::ENOTDIR);
         }
         let mut name = Vec::new();
@@ -62,7 +62,7 @@ pub fn mount(
         let words = String::from_utf8(words).map_err(|_| Errno::EINVAL)?;
         let file_system = if namespace::needs_disk(&kind)? {
             let device = walk(&resources.paths, &credentials, None, &name, true).await?;
-            if device.inode().file_type() != FileType::BlockDevice {
+            if device.file_type() != FileType::BlockDevice {
                 return Err(Errno::ENOTBLK);
             }
             let disk = disk_at(device.inode().metadata().await?.device)?;

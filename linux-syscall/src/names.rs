@@ -1,17 +1,18 @@
 //! Syscalls that give names and take them away, and that change a file's size.
 
 use linux_abi::Errno;
-use linux_abi::file::{AtFlags, O_ACCMODE, O_RDONLY, RenameFlags};
+use linux_abi::file::{AT_FDCWD, AtFlags, O_ACCMODE, O_RDONLY, RenameFlags};
 use linux_abi::stat::{DeviceNumber, FileType};
 use linux_abi::statfs::Statfs;
 use linux_object::credentials::Permission;
-use linux_object::namespace::{Actor, Named, Place, walk};
+use linux_object::namespace::{Actor, Named, Place};
 use linux_object::obstacle::complete;
+use linux_object::path_text::PathText;
 use rcore_fs::NewNode;
 
 use crate::argument::{Fd, Mode, PathAddress, UserAddress};
-use crate::call::{Call, Outcome, slow};
-use crate::file::{descriptor, start_of};
+use crate::call::{Call, Caller, Outcome, slow};
+use crate::file::{descriptor, start_of, try_place};
 use crate::limits::check_file_size;
 
 const AT_REMOVEDIR: u32 = 0x200;
@@ -19,15 +20,15 @@ const AT_REMOVEDIR: u32 = 0x200;
 /// Runs a change of names with everything that it needs. A macro, since the future owns what the change borrows.
 macro_rules! change {
     ($call:ident, |$actor:ident, $($named:ident = ($directory:expr, $path:expr)),+| $change:expr) => {{
-        $( let $named = (start_of($call, $directory)?, $path); )+
         let (memory, resources, thread) = ($call.memory(), $call.resources.clone(), $call.owned_thread());
         Ok(slow(async move {
             let credentials = thread.credentials();
             let $actor = Actor { paths: &resources.paths, credentials: &credentials };
             $(
-                let (start, address) = $named;
-                let path = complete(|| memory.read_path(UserAddress(address.0).get())).await?;
-                let $named = Named { start, path: &path };
+                let mut text = PathText::new();
+                complete(|| text.load(&memory, $path.get())).await?;
+                let path = text.bytes();
+                let $named = Named { start: start_of(&resources.files, $directory, path)?, path };
             )+
             $change.await?;
             Ok(0)
@@ -134,7 +135,7 @@ pub fn ftruncate(call: &mut Call<'_>, fd: Fd, size: i64) -> Result<Outcome, Errn
     let credentials = call.thread.credentials();
     let thread = call.owned_thread();
     Ok(slow(async move {
-        let place = file.place().filter(|place| place.inode().file_type() == FileType::Regular);
+        let place = file.place().filter(|place| place.file_type() == FileType::Regular);
         let place = place.ok_or(Errno::EINVAL)?;
         check_file_size(&thread, size)?;
         place.change_size(&credentials, size).await?;
@@ -144,12 +145,13 @@ pub fn ftruncate(call: &mut Call<'_>, fd: Fd, size: i64) -> Result<Outcome, Errn
 
 pub fn truncate(call: &mut Call<'_>, path: PathAddress, size: i64) -> Result<Outcome, Errno> {
     let size = u64::try_from(size).map_err(|_| Errno::EINVAL)?;
-    let (memory, resources, thread) = (call.memory(), call.resources.clone(), call.owned_thread());
+    let (resources, thread) = (call.resources.clone(), call.owned_thread());
     Ok(slow(async move {
-        let path = complete(|| memory.read_path(UserAddress(path.0).get())).await?;
+        let caller = Caller { thread: &thread, resources: &resources };
         let credentials = thread.credentials();
-        let place = walk(&resources.paths, &credentials, None, &path, true).await?;
-        match place.inode().file_type() {
+        let walk = || try_place(caller, &credentials, Fd(AT_FDCWD), path, AtFlags::empty());
+        let place = complete(walk).await?;
+        match place.file_type() {
             FileType::Regular => {}
             FileType::Directory => return Err(Errno::EISDIR),
             _ => return Err(Errno::EINVAL),
@@ -157,7 +159,8 @@ pub fn truncate(call: &mut Call<'_>, path: PathAddress, size: i64) -> Result<Out
         if place.mount().is_read_only() {
             return Err(Errno::EROFS);
         }
-        credentials.check(&place.inode().metadata().await?, Permission::WRITE)?;
+        let ownership = complete(|| place.try_ownership()).await?;
+        credentials.check_ownership(FileType::Regular, ownership, Permission::WRITE)?;
         check_file_size(&thread, size)?;
         place.change_size(&credentials, size).await?;
         Ok(0)
@@ -166,18 +169,18 @@ pub fn truncate(call: &mut Call<'_>, path: PathAddress, size: i64) -> Result<Out
 
 async fn status_of(place: &Place) -> Result<Statfs, Errno> {
     let mut status = place.mount().file_system().status().await?;
-    status.f_fsid = [place.mount().id() as i32, 0];
+    status.f_fsid = [place.mount().device().encode() as i32, 0];
     Ok(status)
 }
 
 pub fn statfs(call: &mut Call<'_>, path: PathAddress, result: UserAddress) -> Result<Outcome, Errno> {
-    let (memory, resources, thread) = (call.memory(), call.resources.clone(), call.owned_thread());
+    let (resources, thread) = (call.resources.clone(), call.owned_thread());
     Ok(slow(async move {
-        let path = complete(|| memory.read_path(UserAddress(path.0).get())).await?;
+        let caller = Caller { thread: &thread, resources: &resources };
         let credentials = thread.credentials();
-        let place = walk(&resources.paths, &credentials, None, &path, true).await?;
-        let status = status_of(&place).await?;
-        complete(|| memory.write(result.get(), &status)).await?;
+        let walk = || try_place(caller, &credentials, Fd(AT_FDCWD), path, AtFlags::empty());
+        let status = status_of(&complete(walk).await?).await?;
+        complete(|| caller.memory().write(result.get(), &status)).await?;
         Ok(0)
     }))
 }

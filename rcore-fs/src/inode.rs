@@ -11,7 +11,7 @@ use linux_abi::stat::{DeviceNumber, FileType};
 
 use crate::attempt::Attempt;
 use crate::generated::GeneratedFile;
-use crate::metadata::{AttributeChanges, Metadata, Touch};
+use crate::metadata::{AttributeChanges, Metadata, Ownership, Touch};
 
 /// The position of a directory's first entry: 0 and 1 are for the caller's `.` and `..`.
 pub const FIRST_ENTRY: u64 = 2;
@@ -117,6 +117,14 @@ pub trait INode: Any + Send + Sync {
     /// All that is known about it.
     fn metadata(&self) -> Attempt<'_, Metadata>;
 
+    /// What decides who may use it: asked for more often than anything else.
+    fn ownership(&self) -> Attempt<'_, Ownership> {
+        match self.metadata() {
+            Attempt::Done(result) => Attempt::Done(result.map(|metadata| metadata.ownership())),
+            Attempt::Wait(future) => Attempt::wait(async move { Ok(future.await?.ownership()) }),
+        }
+    }
+
     /// Changes attributes, all or none. The caller has checked that it may.
     fn set_attributes<'a>(&'a self, changes: &'a AttributeChanges) -> Attempt<'a, ()>;
 
@@ -139,7 +147,8 @@ pub trait INode: Any + Send + Sync {
         None
     }
 
-    /// The inode behind a name.
+    /// The inode behind a name. Who had to wait and asks again is answered from memory: so it is with everything that is
+    /// only asked, but the memory may have been taken back meanwhile.
     fn lookup<'a>(&'a self, _name: &'a [u8]) -> Attempt<'a, Arc<dyn INode>> {
         Attempt::failed(Errno::ENOTDIR)
     }

@@ -47,5 +47,5 @@ pub use file_system::{FileSystem, FileSystemFlags};
 pub use inode::{
     Contents, Creation, DirectoryEntry, DirectorySink, FIRST_ENTRY, INode, NewNode, RenameFlags,
 };
-pub use metadata::{AttributeChanges, Clock, Metadata, TimeChange, Touch};
+pub use metadata::{AttributeChanges, Clock, Metadata, Ownership, TimeChange, Touch};
 pub use names::{check_new_name, check_old_name};

@@ -40,7 +40,23 @@ pub struct Metadata {
     pub created: Timespec,
 }
 
+/// What decides who may use an inode.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ownership {
+    /// The permission, set-id and sticky bits.
+    pub permissions: u32,
+    /// The owner.
+    pub user: u32,
+    /// The owner's group.
+    pub group: u32,
+}
+
 impl Metadata {
+    /// What decides who may use it.
+    pub const fn ownership(&self) -> Ownership {
+        Ownership { permissions: self.permissions, user: self.user, group: self.group }
+    }
+
     /// The `st_mode` of `stat`.
     pub const fn mode(&self) -> u32 {
         self.file_type.mode_bits() | self.permissions

@@ -39,7 +39,7 @@ const DEFAULT_PROGRAMS: [&str; 4] = ["/sbin/init", "/etc/init", "/bin/init", "/b
 /// The root, and the programs of which the first that runs is the first program.
 pub struct Root {
     /// The top of everything.
-    pub place: Arc<Place>,
+    pub place: Place,
     /// Paths to try, in this order.
     pub programs: Vec<String>,
 }
@@ -146,7 +146,7 @@ fn find_disk(name: &str) -> Option<Arc<Disk>> {
     disk_at(DeviceNumber::new(major.parse().ok()?, minor.parse().ok()?)).ok()
 }
 
-async fn mount_disk(name: &str, command_line: &CommandLine<'_>) -> Result<Arc<Place>, Failure> {
+async fn mount_disk(name: &str, command_line: &CommandLine<'_>) -> Result<Place, Failure> {
     // Disks are found before anything waits for them, so `rootwait` has nothing to wait for.
     let disk = find_disk(name).ok_or_else(|| Failure::NoSuchDisk(name.into()))?;
     let flags = command_line.value("rootflags").unwrap_or_default();
@@ -171,7 +171,7 @@ async fn mount_disk(name: &str, command_line: &CommandLine<'_>) -> Result<Arc<Pl
 }
 
 /// Mounts the kernel's own device files on `/dev`, if there is such a directory.
-async fn mount_devices(root: &Arc<Place>) {
+async fn mount_devices(root: &Place) {
     let paths = PathContext::new(root.clone());
     match walk(&paths, &Credentials::default(), None, b"/dev", true).await {
         Ok(place) if place.inode().file_type() == FileType::Directory => match device_files::file_system() {

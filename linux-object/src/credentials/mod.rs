@@ -14,7 +14,7 @@ use bitflags::bitflags;
 use linux_abi::Errno;
 use linux_abi::signal::Signal;
 use linux_abi::stat::FileType;
-use rcore_fs::Metadata;
+use rcore_fs::{Metadata, Ownership};
 
 use crate::process::Process;
 use crate::thread::Thread;
@@ -128,6 +128,18 @@ impl Credentials {
     #[inline]
     pub fn check(&self, metadata: &Metadata, wanted: Permission) -> Result<(), Errno> {
         self.check_mode(metadata.file_type, metadata.permissions, metadata.user, metadata.group, wanted)
+    }
+
+    /// As [`Self::check`], of what is known of who may use the file.
+    #[inline]
+    pub fn check_ownership(
+        &self,
+        file_type: FileType,
+        ownership: Ownership,
+        wanted: Permission,
+    ) -> Result<(), Errno> {
+        let Ownership { permissions, user, group } = ownership;
+        self.check_mode(file_type, permissions, user, group, wanted)
     }
 
     /// As [`Self::check`], of what a file's permissions, owner and group are.

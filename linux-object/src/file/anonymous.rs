@@ -33,7 +33,7 @@ pub struct AnonymousNode {
 
 impl AnonymousNode {
     /// A place for this opening, which no path leads to either.
-    pub fn place(opening: Arc<OpenFile>) -> Arc<Place> {
+    pub fn place(opening: Arc<OpenFile>) -> Place {
         let mount = MOUNT.call_once(|| {
             let root = DirectoryNode::new(Attributes::new(1, PERMISSIONS, clock::time_stamp()));
             Mount::detached(GeneratedFileSystem::new("anon_inodefs", ANONYMOUS_MAGIC, root))

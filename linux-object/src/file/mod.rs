@@ -172,7 +172,7 @@ pub use crate::user_buffer::UserMemory;
 /// One opening of a file.
 pub struct OpenFile {
     file: Arc<dyn File>,
-    place: Option<Arc<Place>>,
+    place: Option<Place>,
     access: u32,
     status: AtomicU32,
     position: AtomicU64,
@@ -186,7 +186,7 @@ const CHANGEABLE: OpenFlags =
 
 impl OpenFile {
     /// Opens `file`; `place` is where a path walk found it.
-    pub fn new(file: Arc<dyn File>, place: Option<Arc<Place>>, flags: OpenFlags) -> Arc<Self> {
+    pub fn new(file: Arc<dyn File>, place: Option<Place>, flags: OpenFlags) -> Arc<Self> {
         let status = flags & (CHANGEABLE | OpenFlags::DSYNC | OpenFlags::SYNC);
         if !(status & CHANGEABLE).is_empty() {
             // Nothing is refused at the beginning that `open` has let pass.
@@ -213,7 +213,7 @@ impl OpenFile {
     }
 
     /// Where a path walk found it.
-    pub fn place(&self) -> Option<&Arc<Place>> {
+    pub fn place(&self) -> Option<&Place> {
         self.place.as_ref()
     }
 

@@ -3,11 +3,11 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use ksync::{Rank, SpinLock};
+use ksync::{Once, Rank, SpinLock};
 use linux_abi::Errno;
-use linux_abi::file::{O_ACCMODE, O_RDONLY, OpenFlags};
+use linux_abi::file::{O_ACCMODE, O_RDONLY, O_WRONLY, OpenFlags};
 use linux_abi::stat::{DeviceNumber, FileType};
-use rcore_fs::{Contents, Creation, INode, NewNode};
+use rcore_fs::{Contents, Creation, NewNode};
 
 use super::directory::Directory;
 use super::generated::GeneratedOpening;
@@ -15,7 +15,8 @@ use super::regular::RegularFile;
 use super::{AnonymousNode, Companion, DiskFile, File, OpenFile, PipeEnd, disk_at};
 use crate::console;
 use crate::credentials::{Credentials, Permission};
-use crate::namespace::{LastComponent, PathContext, Place, walk, walk_to_parent};
+use crate::namespace::{Destination, LastComponent, Place, Route, try_walk, try_walk_to_free};
+use crate::obstacle::{Attempt, complete};
 
 const SET_GROUP_ID: u32 = 0o2000;
 
@@ -42,131 +43,125 @@ fn character_device(number: DeviceNumber) -> Result<Arc<dyn File>, Errno> {
     opener.ok_or(Errno::ENXIO)?(number)
 }
 
+/// Opens what a path leads to. `flags` neither create nor cut anything.
+pub fn try_open(route: Route<'_>, flags: OpenFlags) -> Attempt<Arc<OpenFile>> {
+    let place = try_walk(route, !flags.contains(OpenFlags::NOFOLLOW))?;
+    if let Some(node) = place.inode().downcast_ref::<AnonymousNode>() {
+        return Ok(OpenFile::new(node.reopen(flags)?, None, flags));
+    }
+    try_check(route.credentials, &place, flags)?;
+    let file = try_object(&place, flags)?;
+    Ok(OpenFile::new(file, Some(place), flags))
+}
+
 /// Opens a path, creating the file if `flags` say so. `permissions` are those of a created file, before the mask.
-pub async fn open(
-    paths: &PathContext,
-    credentials: &Credentials,
-    start: Option<Arc<Place>>,
-    path: &[u8],
-    flags: OpenFlags,
-    permissions: u32,
-) -> Result<Arc<OpenFile>, Errno> {
-    let follow_last = !flags.contains(OpenFlags::NOFOLLOW);
-    let place = if flags.contains(OpenFlags::CREAT) {
-        let created = create(paths, credentials, start.clone(), path, flags, permissions).await?;
-        match created {
-            Created::New(place) => {
-                let file = object(place.inode(), flags).await?;
-                return Ok(OpenFile::new(file, Some(place), flags));
-            }
-            Created::Exists => walk(paths, credentials, start, path, follow_last).await?,
+pub async fn open(route: Route<'_>, flags: OpenFlags, permissions: u32) -> Result<Arc<OpenFile>, Errno> {
+    if !flags.intersects(OpenFlags::CREAT | OpenFlags::TRUNC) {
+        return complete(|| try_open(route, flags)).await;
+    }
+    let must_be_new = flags.contains(OpenFlags::CREAT | OpenFlags::EXCL);
+    let follow_last = !flags.contains(OpenFlags::NOFOLLOW) && !must_be_new;
+    let place = loop {
+        if !flags.contains(OpenFlags::CREAT) {
+            break complete(|| try_walk(route, follow_last)).await?;
         }
-    } else {
-        walk(paths, credentials, start, path, follow_last).await?
+        match complete(|| try_walk_to_free(route, follow_last)).await? {
+            Destination::Place(_) if must_be_new => return Err(Errno::EEXIST),
+            Destination::Place(place) => break place,
+            Destination::Free(last) => match create(route, &last, permissions).await {
+                Ok(place) => {
+                    let file = complete(|| try_object(&place, flags)).await?;
+                    return Ok(OpenFile::new(file, Some(place), flags));
+                }
+                // Somebody else was faster.
+                Err(Errno::EEXIST) if !must_be_new => {}
+                Err(error) => return Err(error),
+            },
+        }
     };
-    open_existing(credentials, place, flags).await
+    if let Some(node) = place.inode().downcast_ref::<AnonymousNode>() {
+        return Ok(OpenFile::new(node.reopen(flags)?, None, flags));
+    }
+    complete(|| try_check(route.credentials, &place, flags)).await?;
+    if flags.contains(OpenFlags::TRUNC) && place.file_type() == FileType::Regular {
+        place.change_size(route.credentials, 0).await?;
+    }
+    let file = complete(|| try_object(&place, flags)).await?;
+    Ok(OpenFile::new(file, Some(place), flags))
 }
 
-enum Created {
-    New(Arc<Place>),
-    Exists,
-}
-
-async fn create(
-    paths: &PathContext,
-    credentials: &Credentials,
-    start: Option<Arc<Place>>,
-    path: &[u8],
-    flags: OpenFlags,
-    permissions: u32,
-) -> Result<Created, Errno> {
-    let LastComponent { directory, name, must_be_directory } =
-        walk_to_parent(paths, credentials, start, path).await?;
-    if name.is_empty() || must_be_directory {
-        return Err(Errno::EISDIR);
-    }
-    match directory.find(&name).await {
-        Ok(_) if flags.contains(OpenFlags::EXCL) => return Err(Errno::EEXIST),
-        Ok(_) => return Ok(Created::Exists),
-        Err(Errno::ENOENT) => {}
-        Err(error) => return Err(error),
-    }
+async fn create(route: Route<'_>, last: &LastComponent<'_>, permissions: u32) -> Result<Place, Errno> {
+    let LastComponent { directory, name, .. } = last;
     if directory.mount().is_read_only() {
         return Err(Errno::EROFS);
     }
-    let above = directory.inode().metadata().await?;
-    credentials.check(&above, Permission::WRITE | Permission::EXECUTE)?;
+    let above = complete(|| directory.try_ownership()).await?;
+    let credentials = route.credentials;
+    credentials.check_ownership(FileType::Directory, above, Permission::WRITE | Permission::EXECUTE)?;
     let creation = Creation {
         node: NewNode::Regular,
-        permissions: permissions & 0o7777 & !paths.creation_mask(),
+        permissions: permissions & 0o7777 & !route.context.creation_mask(),
         user: credentials.file_user,
         // A directory with the set-group-id bit hands its group on.
         group: if above.permissions & SET_GROUP_ID != 0 { above.group } else { credentials.file_group },
     };
-    match directory.create(&name, &creation).await {
-        Ok(place) => Ok(Created::New(place)),
-        // Somebody else was faster.
-        Err(Errno::EEXIST) if !flags.contains(OpenFlags::EXCL) => Ok(Created::Exists),
-        Err(error) => Err(error),
-    }
+    directory.create(name, &creation).await
 }
 
-async fn open_existing(
-    credentials: &Credentials,
-    place: Arc<Place>,
-    flags: OpenFlags,
-) -> Result<Arc<OpenFile>, Errno> {
-    let inode = place.inode();
-    if let Some(node) = inode.downcast_ref::<AnonymousNode>() {
-        return Ok(OpenFile::new(node.reopen(flags)?, None, flags));
-    }
-    let writes = flags.bits() & O_ACCMODE != O_RDONLY;
-    match inode.file_type() {
-        FileType::SymbolicLink => return Err(Errno::ELOOP),
-        FileType::Directory if writes || flags.contains(OpenFlags::CREAT) => return Err(Errno::EISDIR),
-        file_type if file_type != FileType::Directory && flags.contains(OpenFlags::DIRECTORY) => {
-            return Err(Errno::ENOTDIR);
-        }
+/// Whether something that exists may be opened in this way.
+fn try_check(credentials: &Credentials, place: &Place, flags: OpenFlags) -> Attempt<()> {
+    let access = flags.bits() & O_ACCMODE;
+    let writes = access != O_RDONLY;
+    let file_type = place.file_type();
+    match file_type {
+        FileType::SymbolicLink => return Err(Errno::ELOOP.into()),
+        FileType::Directory if writes || flags.contains(OpenFlags::CREAT) => return Err(Errno::EISDIR.into()),
+        FileType::Directory => {}
+        _ if flags.contains(OpenFlags::DIRECTORY) => return Err(Errno::ENOTDIR.into()),
         _ => {}
     }
     // Of a filesystem that cannot be changed; a device that has its node there can.
-    if writes && inode.file_type() == FileType::Regular && place.mount().is_read_only() {
-        return Err(Errno::EROFS);
+    if writes && file_type == FileType::Regular && place.mount().is_read_only() {
+        return Err(Errno::EROFS.into());
     }
-    let metadata = inode.metadata().await?;
     let mut wanted = Permission::empty();
-    wanted.set(Permission::READ, flags.bits() & O_ACCMODE != linux_abi::file::O_WRONLY);
+    wanted.set(Permission::READ, access != O_WRONLY);
     wanted.set(Permission::WRITE, writes || flags.contains(OpenFlags::TRUNC));
-    credentials.check(&metadata, wanted)?;
-    if flags.contains(OpenFlags::TRUNC) && inode.file_type() == FileType::Regular {
-        place.change_size(credentials, 0).await?;
-    }
-    let file = object(inode, flags).await?;
-    Ok(OpenFile::new(file, Some(place), flags))
+    credentials.check_ownership(file_type, place.try_ownership()?, wanted)?;
+    Ok(())
 }
 
-/// What an opening of this inode is an opening of.
-pub(crate) async fn object(inode: &Arc<dyn INode>, flags: OpenFlags) -> Result<Arc<dyn File>, Errno> {
-    match (inode.file_type(), inode.contents()) {
-        (FileType::Directory, _) => Ok(Arc::new(Directory)),
-        (FileType::Fifo, _) => Ok(Arc::new(PipeEnd::open_fifo(Companion::of(inode), flags)?)),
-        (FileType::CharacterDevice, _) => {
-            let number = inode.metadata().await?.device;
+static DIRECTORY: Once<Arc<dyn File>> = Once::new();
+
+/// What an opening of this place is an opening of.
+pub(crate) fn try_object(place: &Place, flags: OpenFlags) -> Attempt<Arc<dyn File>> {
+    let inode = place.inode();
+    let entry = place.entry();
+    match place.file_type() {
+        FileType::Directory => Ok(DIRECTORY.call_once(|| Arc::new(Directory)).clone()),
+        FileType::Fifo => Ok(Arc::new(PipeEnd::open_fifo(Companion::of(inode), flags)?)),
+        FileType::CharacterDevice => {
+            let number = place.try_metadata()?.device;
             let file = character_device(number)?;
             if Some(number) == console::number() && !flags.contains(OpenFlags::NOCTTY) {
                 console::adopt_if_free();
             }
             Ok(file)
         }
-        (FileType::BlockDevice, _) => {
-            let disk = disk_at(inode.metadata().await?.device)?;
+        FileType::BlockDevice => {
+            let disk = disk_at(place.try_metadata()?.device)?;
             Ok(Arc::new(DiskFile::new(disk, flags.contains(OpenFlags::DIRECT))))
         }
-        (_, Contents::Pages(pages)) => Ok(Arc::new(RegularFile::new(inode.clone(), pages))),
-        (_, Contents::Generated(file)) => {
-            file.check_open()?;
-            Ok(Arc::new(GeneratedOpening::new(file)))
-        }
-        (_, Contents::None) => Err(Errno::ENXIO),
+        _ if let Some(file) = entry.known_shared_file() => Ok(file.clone()),
+        _ => match inode.contents() {
+            Contents::Pages(pages) => {
+                Ok(entry.shared_file(|| Arc::new(RegularFile::new(inode.clone(), pages))).clone())
+            }
+            Contents::Generated(file) => {
+                file.check_open()?;
+                Ok(Arc::new(GeneratedOpening::new(file)))
+            }
+            Contents::None => Err(Errno::ENXIO.into()),
+        },
     }
 }

@@ -122,7 +122,7 @@ fn file_part(
     if shared && access != O_RDWR {
         maximum.remove(Protection::WRITE);
     }
-    let origin = file.place().map(|place| place.clone() as Origin);
+    let origin = file.place().map(|place| Arc::new(place.clone()) as Origin);
     let backing = match content {
         MappedContent::Zeros => {
             return Ok(FilePart { backing: MapBacking::Anonymous, maximum, shared, origin });

@@ -12,8 +12,9 @@ use rcore_fs::{Contents, Creation, NewNode};
 
 use crate::credentials::Credentials;
 use crate::file::OpenFile;
-use crate::file::open::object;
+use crate::file::open::try_object;
 use crate::namespace::{Mount, Place};
+use crate::obstacle::complete;
 
 /// The longest name, without the zero at its end.
 pub const LONGEST_NAME: usize = 249;
@@ -22,9 +23,9 @@ const FOR_EVERYBODY: u32 = 0o777;
 const EXECUTABLE_BITS: u32 = 0o111;
 
 /// The filesystem of these files: no path leads to it.
-static HOME: Once<Arc<Place>> = Once::new();
+static HOME: Once<Place> = Once::new();
 
-fn home() -> Result<Arc<Place>, Errno> {
+fn home() -> Result<Place, Errno> {
     if let Some(home) = HOME.get() {
         return Ok(home.clone());
     }
@@ -87,8 +88,8 @@ pub async fn create(
     full_name.try_reserve_exact(PREFIX.len() + name.len()).map_err(|_| Errno::ENOMEM)?;
     full_name.extend_from_slice(PREFIX);
     full_name.extend_from_slice(name);
-    let place = home.child(&full_name, inode.clone());
-    let file = object(&inode, OpenFlags::RDWR).await?;
+    let place = home.child(&full_name, inode);
+    let file = complete(|| try_object(&place, OpenFlags::RDWR)).await?;
     Ok(OpenFile::new(file, Some(place), OpenFlags::RDWR | OpenFlags::LARGEFILE))
 }
 

@@ -35,7 +35,7 @@ fn without_set_id(credentials: &Credentials, metadata: &Metadata) -> u32 {
 impl Place {
     /// Changes the permission bits (`chmod`).
     pub async fn change_permissions(&self, credentials: &Credentials, permissions: u32) -> Result<(), Errno> {
-        if self.inode().file_type() == FileType::SymbolicLink {
+        if self.file_type() == FileType::SymbolicLink {
             return Err(Errno::EOPNOTSUPP);
         }
         let metadata = self.inode().metadata().await?;

@@ -1,16 +1,14 @@
 //! The cache of names: what a directory said of a name when it was last asked.
 //!
-//! A walk asks an inode only for what is not here. An entry says that a name in a directory (as reached through one
-//! mount) leads to a [`Place`], or that there is no such name. So long as anybody uses a place that has a name, it is
-//! here, and everybody who walks there gets the same one.
+//! A walk asks an inode only for what is not here. A slot says that a name in a directory leads to an [`Entry`], or that
+//! there is no such name. So long as anybody uses an entry that has a name, it is here, and everybody who walks there
+//! gets the same one: a directory is known by the address of its own entry.
 //!
-//! * A directory is known by its filesystem and its inode's number, so that a change through one mount is seen through
-//!   every other: the hash takes these and the name, not the mount.
 //! * Who changes names changes the filesystem first and tells the cache afterwards, which counts up the bucket's
 //!   generation. Who looks a name up notes the generation before it asks the inode; an answer that is older than the
 //!   last change is not kept, and asked for again.
 //! * Filesystems whose names come and go by themselves are not cached.
-//! * Bounded: a bucket keeps [`MOST_IN_BUCKET`] entries; what nobody uses and was not asked for lately goes first.
+//! * Bounded: a bucket keeps [`MOST_IN_BUCKET`] slots; what nobody uses and was not asked for lately goes first.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -19,45 +17,46 @@ use alloc::vec::Vec;
 use ksync::{Rank, SpinLock};
 use rcore_fs::INode;
 
-use super::Place;
+use super::Entry;
 
 const BUCKETS: usize = 2048;
-/// Entries that a bucket keeps although nobody uses them.
+/// Slots that a bucket keeps although nobody uses them.
 const MOST_IN_BUCKET: usize = 8;
 
-struct Entry {
+struct Slot {
     hash: u64,
-    above: Arc<Place>,
+    above: Arc<Entry>,
     name: Box<[u8]>,
     /// `None`: there is no such name.
-    place: Option<Arc<Place>>,
-    /// Whether it was asked for since an entry was last sought to be given up.
+    entry: Option<Arc<Entry>>,
+    /// Whether it was asked for since a slot was last sought to be given up.
     is_recent: bool,
 }
 
-impl Entry {
+impl Slot {
     fn is_used(&self) -> bool {
-        self.place.as_ref().is_some_and(|place| Arc::strong_count(place) > 1)
+        self.entry.as_ref().is_some_and(|entry| Arc::strong_count(entry) > 1)
     }
 
-    /// Whether this is what the directory says of the name, through whatever mount.
-    fn is_of(&self, hash: u64, directory: &Place, name: &[u8]) -> bool {
-        self.hash == hash && self.above.key() == directory.key() && *self.name == *name
+    /// Whether this is what the directory says of the name.
+    #[inline]
+    fn is_of(&self, hash: u64, directory: &Entry, name: &[u8]) -> bool {
+        self.hash == hash && core::ptr::eq(&*self.above, directory) && *self.name == *name
     }
 }
 
 struct Bucket {
-    entries: Vec<Entry>,
+    slots: Vec<Slot>,
     generation: u64,
 }
 
 static TABLE: [SpinLock<Bucket>; BUCKETS] =
-    [const { SpinLock::new(Rank::MOUNT_TABLE, Bucket { entries: Vec::new(), generation: 0 }) }; BUCKETS];
+    [const { SpinLock::new(Rank::MOUNT_TABLE, Bucket { slots: Vec::new(), generation: 0 }) }; BUCKETS];
 
 /// What the cache knows of a name.
 pub(super) enum Found {
     /// It leads here.
-    Place(Arc<Place>),
+    Entry(Arc<Entry>),
     /// There is no such name.
     Absent,
     /// Nothing; an answer counts if the generation is still this one.
@@ -69,15 +68,17 @@ pub(super) enum Found {
 pub(super) struct Generation(u64);
 
 /// A number of which the upper bits are as random as the lower ones.
-pub(super) fn mix(state: u64, word: u64) -> u64 {
+#[inline]
+fn mix(state: u64, word: u64) -> u64 {
     const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
     let product = (state ^ word).wrapping_mul(MULTIPLIER);
     product ^ product >> 32
 }
 
-fn hash_of(directory: &Place, name: &[u8]) -> u64 {
+#[inline]
+fn hash_of(directory: &Entry, name: &[u8]) -> u64 {
     let mut chunks = name.chunks_exact(8);
-    let mut hash = directory.key();
+    let mut hash = core::ptr::from_ref(directory).addr() as u64;
     for chunk in &mut chunks {
         hash = mix(hash, u64::from_le_bytes(chunk.try_into().unwrap_or_default()));
     }
@@ -85,84 +86,80 @@ fn hash_of(directory: &Place, name: &[u8]) -> u64 {
     mix(hash, rest)
 }
 
+#[inline]
 fn bucket(hash: u64) -> &'static SpinLock<Bucket> {
     &TABLE[hash as usize % BUCKETS]
 }
 
 /// Looks a name up.
-pub(super) fn look_up(directory: &Arc<Place>, name: &[u8]) -> Found {
+pub(super) fn look_up(directory: &Arc<Entry>, name: &[u8]) -> Found {
     let hash = hash_of(directory, name);
     let mut bucket = bucket(hash).lock();
-    let found = bucket
-        .entries
-        .iter_mut()
-        .find(|entry| entry.hash == hash && entry.above.is_same(directory) && *entry.name == *name);
-    match found {
-        Some(entry) => {
-            entry.is_recent = true;
-            entry.place.clone().map_or(Found::Absent, Found::Place)
+    match bucket.slots.iter_mut().find(|slot| slot.is_of(hash, directory, name)) {
+        Some(slot) => {
+            slot.is_recent = true;
+            slot.entry.clone().map_or(Found::Absent, Found::Entry)
         }
         None => Found::Unknown(Generation(bucket.generation)),
     }
 }
 
 /// The state of a name's bucket, to be noted before the directory is changed or asked.
-pub(super) fn generation(directory: &Place, name: &[u8]) -> Generation {
+pub(super) fn generation(directory: &Entry, name: &[u8]) -> Generation {
     Generation(bucket(hash_of(directory, name)).lock().generation)
 }
 
 /// Keeps what the directory said of a name, or what somebody else has kept meanwhile. `Err`: names were changed since
 /// `generation`, so that the answer may be an old one.
 pub(super) fn keep(
-    directory: &Arc<Place>,
+    directory: &Arc<Entry>,
     name: &[u8],
     inode: Option<Arc<dyn INode>>,
     generation: Generation,
-) -> Result<Option<Arc<Place>>, ()> {
+) -> Result<Option<Arc<Entry>>, ()> {
     let hash = hash_of(directory, name);
-    let place = inode.map(|inode| directory.child(name, inode));
-    let entry =
-        Entry { hash, above: directory.clone(), name: name.into(), place: place.clone(), is_recent: true };
+    let entry = inode.map(|inode| directory.child(name, inode));
+    let slot =
+        Slot { hash, above: directory.clone(), name: name.into(), entry: entry.clone(), is_recent: true };
     let mut given_up = None;
     let mut bucket = bucket(hash).lock();
     if bucket.generation != generation.0 {
         drop(bucket);
         return Err(());
     }
-    let is_it = |known: &Entry| known.is_of(hash, directory, name) && known.above.is_same(directory);
-    if let Some(known) = bucket.entries.iter().find(|known| is_it(known)) {
-        let known = known.place.clone();
+    if let Some(known) = bucket.slots.iter().find(|known| known.is_of(hash, directory, name)) {
+        let known = known.entry.clone();
         drop(bucket);
         return Ok(known);
     }
-    if bucket.entries.len() >= MOST_IN_BUCKET {
+    if bucket.slots.len() >= MOST_IN_BUCKET {
         let mut chosen = None;
-        for (index, candidate) in bucket.entries.iter_mut().enumerate() {
+        for (index, candidate) in bucket.slots.iter_mut().enumerate() {
             if !candidate.is_used() && !core::mem::take(&mut candidate.is_recent) && chosen.is_none() {
                 chosen = Some(index);
             }
         }
         // All were asked for lately: the first that nobody uses.
-        let chosen = chosen.or_else(|| bucket.entries.iter().position(|candidate| !candidate.is_used()));
-        given_up = chosen.map(|index| bucket.entries.swap_remove(index));
+        let chosen = chosen.or_else(|| bucket.slots.iter().position(|candidate| !candidate.is_used()));
+        given_up = chosen.map(|index| bucket.slots.swap_remove(index));
     }
-    if bucket.entries.try_reserve(1).is_ok() {
-        bucket.entries.push(entry);
+    if bucket.slots.try_reserve(1).is_ok() {
+        bucket.slots.push(slot);
     }
     drop(bucket);
     // Outside of the lock: this may free the inode.
     drop(given_up);
-    Ok(place)
+    Ok(entry)
 }
 
 /// A name was created: as [`keep`], in place of that there was none. `None`: names were changed by others too, and the
 /// cache keeps nothing.
 pub(super) fn replace(
-    directory: &Arc<Place>,
+    directory: &Arc<Entry>,
     name: &[u8],
     inode: Arc<dyn INode>,
     generation: Generation,
-) -> Option<Arc<Place>> {
+) -> Option<Arc<Entry>> {
     let is_current = self::generation(directory, name) == generation;
     forget(directory, name);
     if !is_current {
@@ -173,30 +170,26 @@ pub(super) fn replace(
 }
 
 /// A name was changed or removed: whatever is known of it is forgotten.
-pub(super) fn forget(directory: &Place, name: &[u8]) {
+pub(super) fn forget(directory: &Entry, name: &[u8]) {
     drop(take(directory, name));
 }
 
-fn take(directory: &Place, name: &[u8]) -> Vec<Entry> {
+fn take(directory: &Entry, name: &[u8]) -> Vec<Slot> {
     let hash = hash_of(directory, name);
     let mut bucket = bucket(hash).lock();
     bucket.generation += 1;
-    bucket.entries.extract_if(.., |entry| entry.is_of(hash, directory, name)).collect()
+    bucket.slots.extract_if(.., |slot| slot.is_of(hash, directory, name)).collect()
 }
 
-/// Names have changed their places: who holds a place that moved sees it where it is now. `old` and `new` are each a
+/// Names have changed their places: who holds an entry that moved sees it where it is now. `old` and `new` are each a
 /// directory and a name in it; with `exchanged` what had the new name has the old one now.
-pub(super) fn rename(old: (&Arc<Place>, &[u8]), new: (&Arc<Place>, &[u8]), exchanged: bool) {
+pub(super) fn rename(old: (&Arc<Entry>, &[u8]), new: (&Arc<Entry>, &[u8]), exchanged: bool) {
     let moved = take(old.0, old.1);
     let replaced = take(new.0, new.1);
-    let settle = |entries: Vec<Entry>, to: (&Arc<Place>, &[u8])| {
-        for entry in entries {
-            if let Some(place) = entry.place
-                && Arc::ptr_eq(place.mount(), to.0.mount())
-            {
-                place.move_to(to.0, to.1);
-                adopt(to.0, to.1, place);
-            }
+    let settle = |slots: Vec<Slot>, to: (&Arc<Entry>, &[u8])| {
+        for entry in slots.into_iter().filter_map(|slot| slot.entry) {
+            entry.move_to(to.0, to.1);
+            adopt(to.0, to.1, entry);
         }
     };
     settle(moved, new);
@@ -205,16 +198,16 @@ pub(super) fn rename(old: (&Arc<Place>, &[u8]), new: (&Arc<Place>, &[u8]), excha
     }
 }
 
-/// Puts a place in that has just got this name, unless somebody has looked the name up meanwhile.
-fn adopt(directory: &Arc<Place>, name: &[u8], place: Arc<Place>) {
+/// Puts an entry in that has just got this name, unless somebody has looked the name up meanwhile.
+fn adopt(directory: &Arc<Entry>, name: &[u8], entry: Arc<Entry>) {
     let hash = hash_of(directory, name);
-    let entry =
-        Entry { hash, above: directory.clone(), name: name.into(), place: Some(place), is_recent: true };
+    let slot =
+        Slot { hash, above: directory.clone(), name: name.into(), entry: Some(entry), is_recent: true };
     let mut bucket = bucket(hash).lock();
-    if !bucket.entries.iter().any(|known| known.is_of(hash, directory, name))
-        && bucket.entries.try_reserve(1).is_ok()
+    if !bucket.slots.iter().any(|known| known.is_of(hash, directory, name))
+        && bucket.slots.try_reserve(1).is_ok()
     {
-        bucket.entries.push(entry);
+        bucket.slots.push(slot);
     }
 }
 
@@ -223,11 +216,11 @@ pub fn drop_names() {
     loop {
         let mut dropped = 0;
         for bucket in &TABLE {
-            let entries: Vec<Entry> = {
+            let slots: Vec<Slot> = {
                 let mut bucket = bucket.lock();
-                bucket.entries.extract_if(.., |entry| !entry.is_used()).collect()
+                bucket.slots.extract_if(.., |slot| !slot.is_used()).collect()
             };
-            dropped += entries.len();
+            dropped += slots.len();
         }
         // What was used by its children alone may go now.
         if dropped == 0 {
@@ -238,7 +231,7 @@ pub fn drop_names() {
 
 /// How many names are kept, for those who watch memory.
 pub fn cached_names() -> usize {
-    TABLE.iter().map(|bucket| bucket.lock().entries.len()).sum()
+    TABLE.iter().map(|bucket| bucket.lock().slots.len()).sum()
 }
 
 #[cfg(test)]

@@ -6,8 +6,9 @@ use linux_abi::Errno;
 use linux_abi::stat::FileType;
 use rcore_fs::{Creation, INode, NewNode, RenameFlags};
 
-use super::{LastComponent, PathContext, Place, cache, walk, walk_to_parent};
+use super::{LastComponent, PathContext, Place, Route, cache, walk, walk_to_parent};
 use crate::credentials::{Credentials, Permission};
+use crate::obstacle::complete;
 
 const STICKY: u32 = 0o1000;
 const SET_GROUP_ID: u32 = 0o2000;
@@ -23,31 +24,35 @@ pub struct Actor<'a> {
 /// A path, and the directory that it begins in if that is not the working directory.
 pub struct Named<'a> {
     /// The directory.
-    pub start: Option<Arc<Place>>,
+    pub start: Option<Place>,
     /// The path.
     pub path: &'a [u8],
 }
 
 impl Actor<'_> {
-    async fn parent(&self, named: &Named<'_>) -> Result<LastComponent, Errno> {
-        walk_to_parent(self.paths, self.credentials, named.start.clone(), named.path).await
+    async fn parent<'p>(&'p self, named: &'p Named<'_>) -> Result<LastComponent<'p>, Errno> {
+        let Named { start, path } = named;
+        let route = Route { context: self.paths, credentials: self.credentials, start: start.as_ref(), path };
+        walk_to_parent(route).await
     }
 
     /// Whether names may be given and taken in a directory.
     async fn check_directory(&self, directory: &Place) -> Result<(), Errno> {
-        let metadata = directory.inode().metadata().await?;
-        self.credentials.check(&metadata, Permission::WRITE | Permission::EXECUTE)
+        let ownership = complete(|| directory.try_ownership()).await?;
+        let wanted = Permission::WRITE | Permission::EXECUTE;
+        self.credentials.check_ownership(FileType::Directory, ownership, wanted)
     }
 
     /// Whether this very name may be taken away: in a sticky directory only by who owns it or what it names.
     async fn check_removal(&self, directory: &Place, victim: &Arc<dyn INode>) -> Result<(), Errno> {
-        let above = directory.inode().metadata().await?;
-        self.credentials.check(&above, Permission::WRITE | Permission::EXECUTE)?;
+        let above = complete(|| directory.try_ownership()).await?;
+        let wanted = Permission::WRITE | Permission::EXECUTE;
+        self.credentials.check_ownership(FileType::Directory, above, wanted)?;
         if above.permissions & STICKY == 0 || self.credentials.is_privileged() {
             return Ok(());
         }
         let user = self.credentials.file_user;
-        let owns = above.user == user || victim.metadata().await?.user == user;
+        let owns = above.user == user || victim.ownership().await?.user == user;
         if owns { Ok(()) } else { Err(Errno::EPERM) }
     }
 
@@ -61,13 +66,13 @@ impl Actor<'_> {
         if must_be_directory && !is_directory {
             return Err(Errno::ENOENT);
         }
-        match directory.find(&name).await {
+        match complete(|| directory.try_find(&name)).await {
             Ok(_) => return Err(Errno::EEXIST),
             Err(Errno::ENOENT) => {}
             Err(error) => return Err(error),
         }
         self.check_directory(&directory).await?;
-        let above = directory.inode().metadata().await?;
+        let above = complete(|| directory.try_ownership()).await?;
         let inherits = above.permissions & SET_GROUP_ID != 0;
         let mut permissions = permissions & !self.paths.creation_mask();
         if inherits && is_directory {
@@ -88,8 +93,8 @@ impl Actor<'_> {
         if name.is_empty() {
             return Err(Errno::EISDIR);
         }
-        let victim = directory.find(&name).await?;
-        match victim.inode().file_type() {
+        let victim = complete(|| directory.try_find(&name)).await?;
+        match victim.file_type() {
             FileType::Directory => return Err(Errno::EISDIR),
             _ if must_be_directory => return Err(Errno::ENOTDIR),
             _ => {}
@@ -98,7 +103,7 @@ impl Actor<'_> {
         // What is gone from the cache frees the file only if nobody else uses it.
         drop(victim);
         let outcome = directory.inode().unlink(&name).await;
-        directory.forget(&name);
+        directory.entry().forget(&name);
         outcome
     }
 
@@ -108,24 +113,24 @@ impl Actor<'_> {
         if name.is_empty() {
             return Err(if named.path.ends_with(b"..") { Errno::ENOTEMPTY } else { Errno::EINVAL });
         }
-        let victim = directory.find(&name).await?;
-        if victim.inode().file_type() != FileType::Directory {
+        let victim = complete(|| directory.try_find(&name)).await?;
+        if victim.file_type() != FileType::Directory {
             return Err(Errno::ENOTDIR);
         }
         self.check_removal(&directory, victim.inode()).await?;
-        if super::mount::covering(&victim).is_some() {
+        if victim.entry().is_mount_point() {
             return Err(Errno::EBUSY);
         }
         let outcome = directory.inode().remove_directory(&name).await;
-        directory.forget(&name);
+        directory.entry().forget(&name);
         outcome
     }
 
     /// Gives something that is no directory another name.
     pub async fn link(&self, old: &Named<'_>, new: &Named<'_>, follow: bool) -> Result<(), Errno> {
-        let target = walk(self.paths, self.credentials, old.start.clone(), old.path, follow).await?;
+        let target = walk(self.paths, self.credentials, old.start.as_ref(), old.path, follow).await?;
         let LastComponent { directory, name, must_be_directory } = self.parent(new).await?;
-        if target.inode().file_type() == FileType::Directory {
+        if target.file_type() == FileType::Directory {
             return Err(Errno::EPERM);
         }
         if name.is_empty() {
@@ -139,7 +144,7 @@ impl Actor<'_> {
         }
         self.check_directory(&directory).await?;
         let outcome = directory.inode().link(&name, target.inode()).await;
-        directory.forget(&name);
+        directory.entry().forget(&name);
         outcome
     }
 
@@ -153,13 +158,13 @@ impl Actor<'_> {
         if !Arc::ptr_eq(from.directory.mount(), to.directory.mount()) {
             return Err(Errno::EXDEV);
         }
-        let moved = from.directory.find(&from.name).await?;
+        let moved = complete(|| from.directory.try_find(&from.name)).await?;
         let needs_directory = from.must_be_directory || to.must_be_directory;
-        if needs_directory && moved.inode().file_type() != FileType::Directory {
+        if needs_directory && moved.file_type() != FileType::Directory {
             return Err(Errno::ENOTDIR);
         }
         self.check_removal(&from.directory, moved.inode()).await?;
-        let replaced = match to.directory.find(&to.name).await {
+        let replaced = match complete(|| to.directory.try_find(&to.name)).await {
             Ok(replaced) => {
                 self.check_removal(&to.directory, replaced.inode()).await?;
                 Some(replaced)
@@ -178,7 +183,7 @@ impl Actor<'_> {
         // Two names of one file have stayed as they were.
         if !same_file {
             let exchanged = flags.contains(RenameFlags::EXCHANGE);
-            cache::rename((&from.directory, &from.name), (&to.directory, &to.name), exchanged);
+            cache::rename((from.directory.entry(), &from.name), (to.directory.entry(), &to.name), exchanged);
         }
         Ok(())
     }

@@ -1,17 +1,18 @@
 //! Names: mounts, and walking paths.
 //!
-//! A [`Place`] is where a walk has come to: an inode, the mount it was reached through, and the places above it, so that
-//! `..` and `getcwd` need no search. Walks are iterative and bounded, whatever links say.
+//! An [`Entry`] is an inode by its name; it knows the entries above it, so that `..` and `getcwd` need no search. A
+//! [`Place`] is where a walk has come to: an entry, and the mount it was reached through. Walks are iterative and
+//! bounded, whatever links say.
 
 mod attributes;
 mod cache;
 mod change;
+mod entry;
 mod file_systems;
 mod mount;
 mod place;
 mod walk;
 
-use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use ksync::{Rank, SpinLock};
@@ -19,12 +20,15 @@ use ksync::{Rank, SpinLock};
 pub use attributes::TimesChange;
 pub use cache::{cached_names, drop_names};
 pub use change::{Actor, Named};
+pub use entry::Entry;
 pub use file_systems::{
     DiskFileSystemMaker, FileSystemMaker, kinds, make, make_on_disk, needs_disk, register, register_on_disk,
 };
 pub use mount::{Mount, attach, attach_from, detached, mounts};
 pub use place::Place;
-pub use walk::{LastComponent, walk, walk_to_parent};
+pub use walk::{
+    Destination, LastComponent, Route, try_walk, try_walk_to_free, try_walk_to_parent, walk, walk_to_parent,
+};
 
 /// What a process adds to a path: where it begins, and which permissions new files lack.
 pub struct PathContext {
@@ -34,15 +38,15 @@ pub struct PathContext {
 
 #[derive(Clone)]
 struct Places {
-    root: Arc<Place>,
-    working_directory: Arc<Place>,
+    root: Place,
+    working_directory: Place,
 }
 
 const DEFAULT_CREATION_MASK: u32 = 0o022;
 
 impl PathContext {
     /// A process that begins at `root`.
-    pub fn new(root: Arc<Place>) -> Self {
+    pub fn new(root: Place) -> Self {
         Self::with(Places { working_directory: root.clone(), root }, DEFAULT_CREATION_MASK)
     }
 
@@ -56,23 +60,23 @@ impl PathContext {
     }
 
     /// Where absolute paths begin.
-    pub fn root(&self) -> Arc<Place> {
+    pub fn root(&self) -> Place {
         self.places.lock().root.clone()
     }
 
     /// Where relative paths begin.
-    pub fn working_directory(&self) -> Arc<Place> {
+    pub fn working_directory(&self) -> Place {
         self.places.lock().working_directory.clone()
     }
 
     /// Changes where relative paths begin.
-    pub fn set_working_directory(&self, place: Arc<Place>) {
+    pub fn set_working_directory(&self, place: Place) {
         let previous = core::mem::replace(&mut self.places.lock().working_directory, place);
         drop(previous);
     }
 
     /// Changes where absolute paths begin.
-    pub fn set_root(&self, place: Arc<Place>) {
+    pub fn set_root(&self, place: Place) {
         let previous = core::mem::replace(&mut self.places.lock().root, place);
         drop(previous);
     }

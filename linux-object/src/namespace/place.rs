@@ -1,133 +1,186 @@
 //! Where a walk has come to.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use ksync::{Rank, SpinLock};
 use linux_abi::Errno;
 use linux_abi::limits::PATH_MAX;
-use rcore_fs::{Creation, INode};
+use linux_abi::stat::FileType;
+use rcore_fs::{Creation, INode, Metadata, Ownership};
 
 use super::cache::Found;
-use super::{Mount, cache};
+use super::{Entry, Mount, cache};
+use crate::obstacle::{Attempt, Obstacle, at_once};
 
-/// An inode by the way it was reached.
+/// An entry, and the mount it was reached through.
+#[derive(Clone)]
 pub struct Place {
-    inode: Arc<dyn INode>,
     mount: Arc<Mount>,
-    /// Filesystem and inode as one number, for the cache of names.
-    key: u64,
-    /// Where it is; a rename changes that.
-    position: SpinLock<Position>,
-}
-
-/// Where a place is in its mount.
-struct Position {
-    /// Its name in the place above; empty at the root of a mount.
-    name: Arc<[u8]>,
-    /// The place above, in the same mount; `None` at its root.
-    above: Option<Arc<Place>>,
+    entry: Arc<Entry>,
 }
 
 impl Place {
     /// The root of a mount.
-    pub fn mount_root(mount: Arc<Mount>) -> Arc<Self> {
-        let inode = mount.root();
-        Self::new(mount, inode, Arc::default(), None)
+    pub fn mount_root(mount: Arc<Mount>) -> Self {
+        let entry = mount.root().clone();
+        Self { mount, entry }
     }
 
     /// An inode that no path leads to.
-    pub(crate) fn of_inode(mount: Arc<Mount>, inode: Arc<dyn INode>) -> Arc<Self> {
-        Self::new(mount, inode, Arc::default(), None)
+    pub(crate) fn of_inode(mount: Arc<Mount>, inode: Arc<dyn INode>) -> Self {
+        Self { mount, entry: Entry::without_name(inode) }
     }
 
-    /// What `name` in `self` turned out to be.
-    pub fn child(self: &Arc<Self>, name: &[u8], inode: Arc<dyn INode>) -> Arc<Self> {
-        Self::new(self.mount.clone(), inode, name.into(), Some(self.clone()))
+    /// An inode as if it had this name in here, although nobody who looks the name up finds it.
+    pub fn child(&self, name: &[u8], inode: Arc<dyn INode>) -> Self {
+        self.at(self.entry.child(name, inode))
     }
 
-    fn new(
-        mount: Arc<Mount>,
-        inode: Arc<dyn INode>,
-        name: Arc<[u8]>,
-        above: Option<Arc<Place>>,
-    ) -> Arc<Self> {
-        let file_system = Arc::as_ptr(mount.file_system()).cast::<()>() as u64;
-        let key = cache::mix(file_system, inode.number());
-        let position = SpinLock::new(Rank::INODE, Position { name, above });
-        Arc::new(Self { inode, mount, key, position })
+    /// An entry of the same mount.
+    fn at(&self, entry: Arc<Entry>) -> Self {
+        Self { mount: self.mount.clone(), entry }
+    }
+
+    /// Goes to an entry of the same mount.
+    #[inline]
+    pub(super) fn move_within(&mut self, entry: Arc<Entry>) {
+        self.entry = entry;
     }
 
     /// What a name in this directory leads to: from the cache of names, or from the inode.
-    pub async fn find(self: &Arc<Self>, name: &[u8]) -> Result<Arc<Self>, Errno> {
+    pub(super) fn try_find_entry(&self, name: &[u8]) -> Attempt<Arc<Entry>> {
         if self.mount.has_volatile_names() {
-            return self.inode.lookup(name).await.map(|inode| self.child(name, inode));
+            return self
+                .try_look_up(name)?
+                .map(|inode| self.entry.child(name, inode))
+                .ok_or(Errno::ENOENT.into());
         }
         loop {
-            let generation = match cache::look_up(self, name) {
-                Found::Place(place) => return Ok(place),
-                Found::Absent => return Err(Errno::ENOENT),
+            let generation = match cache::look_up(&self.entry, name) {
+                Found::Entry(entry) => return Ok(entry),
+                Found::Absent => return Err(Errno::ENOENT.into()),
                 Found::Unknown(generation) => generation,
             };
-            let inode = match self.inode.lookup(name).await {
-                Ok(inode) => Some(inode),
-                Err(Errno::ENOENT) => None,
-                Err(error) => return Err(error),
-            };
+            let inode = self.try_look_up(name)?;
             // An answer that others have made old meanwhile is asked for again.
-            if let Ok(place) = cache::keep(self, name, inode, generation) {
-                return place.ok_or(Errno::ENOENT);
+            if let Ok(entry) = cache::keep(&self.entry, name, inode, generation) {
+                return entry.ok_or(Errno::ENOENT.into());
             }
         }
     }
 
+    /// What the inode says of a name. If it has to wait, it is asked again when it can answer from memory.
+    #[cold]
+    fn try_look_up(&self, name: &[u8]) -> Attempt<Option<Arc<dyn INode>>> {
+        match self.inode().lookup(name).done() {
+            Ok(Ok(inode)) => Ok(Some(inode)),
+            Ok(Err(Errno::ENOENT)) => Ok(None),
+            Ok(Err(error)) => Err(error.into()),
+            Err(_) => {
+                let (place, name) = (self.clone(), name.to_vec());
+                Err(Obstacle::Wait(Box::pin(async move { place.fill(&name).await })))
+            }
+        }
+    }
+
+    /// Asks the inode for a name, and lets the cache know.
+    async fn fill(&self, name: &[u8]) -> Result<(), Errno> {
+        let generation = cache::generation(&self.entry, name);
+        let inode = match self.inode().lookup(name).await {
+            Ok(inode) => Some(inode),
+            Err(Errno::ENOENT) => None,
+            Err(error) => return Err(error),
+        };
+        if !self.mount.has_volatile_names() {
+            // What is old already is asked for again by whoever attempts again.
+            let _ = cache::keep(&self.entry, name, inode, generation);
+        }
+        Ok(())
+    }
+
+    /// What a name in this directory leads to.
+    pub(crate) fn try_find(&self, name: &[u8]) -> Attempt<Self> {
+        self.try_find_entry(name).map(|entry| self.at(entry))
+    }
+
+    /// All that is known of the inode.
+    pub fn try_metadata(&self) -> Attempt<Metadata> {
+        let inode = self.inode();
+        at_once(inode.metadata(), || {
+            let inode = inode.clone();
+            async move { inode.metadata().await.map(drop) }
+        })
+    }
+
+    /// Looks at all that is known of the inode, where it is.
+    #[inline]
+    pub fn try_with_metadata<T>(&self, look: impl FnOnce(&Metadata) -> Attempt<T>) -> Attempt<T> {
+        match &self.inode().metadata() {
+            rcore_fs::Attempt::Done(Ok(metadata)) => look(metadata),
+            rcore_fs::Attempt::Done(Err(error)) => Err((*error).into()),
+            rcore_fs::Attempt::Wait(_) => {
+                let inode = self.inode().clone();
+                Err(Obstacle::Wait(Box::pin(async move { inode.metadata().await.map(drop) })))
+            }
+        }
+    }
+
+    /// Whose it is, and what others may do with it.
+    pub fn try_ownership(&self) -> Attempt<Ownership> {
+        let inode = self.inode();
+        at_once(inode.ownership(), || {
+            let inode = inode.clone();
+            async move { inode.ownership().await.map(drop) }
+        })
+    }
+
+    /// The path that a symbolic link holds.
+    pub fn try_read_link(&self) -> Attempt<Arc<[u8]>> {
+        self.entry.try_read_link()
+    }
+
     /// Creates something under a name that is free.
-    pub async fn create(self: &Arc<Self>, name: &[u8], creation: &Creation<'_>) -> Result<Arc<Self>, Errno> {
-        let generation = cache::generation(self, name);
-        let inode = self.inode.create(name, creation).await?;
-        let kept = cache::replace(self, name, inode.clone(), generation);
-        Ok(kept.unwrap_or_else(|| self.child(name, inode)))
+    pub async fn create(&self, name: &[u8], creation: &Creation<'_>) -> Result<Self, Errno> {
+        let generation = cache::generation(&self.entry, name);
+        let inode = self.inode().create(name, creation).await?;
+        let kept = cache::replace(&self.entry, name, inode.clone(), generation);
+        Ok(self.at(kept.unwrap_or_else(|| self.entry.child(name, inode))))
     }
 
-    /// The names of this directory have changed: this one leads elsewhere, or nowhere.
-    pub(super) fn forget(&self, name: &[u8]) {
-        cache::forget(self, name);
-    }
-
-    /// Filesystem and inode as one number.
-    pub(super) fn key(&self) -> u64 {
-        self.key
-    }
-
-    /// It has another name now, perhaps in another directory of its mount.
-    pub(super) fn move_to(&self, above: &Arc<Self>, name: &[u8]) {
-        let next = Position { name: name.into(), above: Some(above.clone()) };
-        let former = core::mem::replace(&mut *self.position.lock(), next);
-        drop(former);
-    }
-
-    /// The place above in the same mount, and its name there.
-    fn position(&self) -> (Option<Arc<Self>>, Arc<[u8]>) {
-        let position = self.position.lock();
-        (position.above.clone(), position.name.clone())
+    /// The entry.
+    #[inline]
+    pub fn entry(&self) -> &Arc<Entry> {
+        &self.entry
     }
 
     /// The inode.
+    #[inline]
     pub fn inode(&self) -> &Arc<dyn INode> {
-        &self.inode
+        self.entry.inode()
+    }
+
+    /// What it is.
+    #[inline]
+    pub fn file_type(&self) -> FileType {
+        self.entry.file_type()
     }
 
     /// The mount it was reached through.
+    #[inline]
     pub fn mount(&self) -> &Arc<Mount> {
         &self.mount
     }
 
     /// The directory above, across mounts; the top of everything is above itself.
-    pub fn parent(self: &Arc<Self>) -> Arc<Self> {
+    pub fn parent(&self) -> Self {
         let mut place = self.clone();
         loop {
-            if let (Some(above), _) = place.position() {
-                return above;
+            if !place.is_mount_root()
+                && let Some(above) = place.entry.above()
+            {
+                place.entry = above;
+                return place;
             }
             match place.mount.attached_at() {
                 Some(covered) => place = covered,
@@ -136,32 +189,42 @@ impl Place {
         }
     }
 
-    /// Whether both are the same directory of the same mount.
+    /// Whether it is the root of its mount.
+    #[inline]
+    pub fn is_mount_root(&self) -> bool {
+        Arc::ptr_eq(&self.entry, self.mount.root())
+    }
+
+    /// Whether both are the same file of the same mount.
+    #[inline]
     pub fn is_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.mount, &other.mount) && self.inode.number() == other.inode.number()
+        Arc::ptr_eq(&self.mount, &other.mount)
+            && (Arc::ptr_eq(&self.entry, &other.entry)
+                || self.mount.has_volatile_names() && self.inode().number() == other.inode().number())
     }
 
     /// The absolute path as seen from `root`. A place that is not below `root` is shown from the top of everything.
-    pub fn path(self: &Arc<Self>, root: &Place) -> Result<Vec<u8>, Errno> {
+    pub fn path(&self, root: &Place) -> Result<Vec<u8>, Errno> {
         self.path_below(Some(root))
     }
 
     /// The absolute path from the top of everything.
-    pub fn absolute_path(self: &Arc<Self>) -> Result<Vec<u8>, Errno> {
+    pub fn absolute_path(&self) -> Result<Vec<u8>, Errno> {
         self.path_below(None)
     }
 
-    fn path_below(self: &Arc<Self>, root: Option<&Place>) -> Result<Vec<u8>, Errno> {
+    fn path_below(&self, root: Option<&Place>) -> Result<Vec<u8>, Errno> {
         let mut names: Vec<Arc<[u8]>> = Vec::new();
         let mut place = self.clone();
         while !root.is_some_and(|root| place.is_same(root)) {
-            match place.position() {
+            let above = if place.is_mount_root() { (None, Arc::default()) } else { place.entry.position() };
+            match above {
                 (Some(above), name) => {
                     names.push(name);
                     if names.len() > PATH_MAX {
                         return Err(Errno::ENAMETOOLONG);
                     }
-                    place = above;
+                    place.entry = above;
                 }
                 (None, _) => match place.mount.attached_at() {
                     Some(covered) => place = covered,

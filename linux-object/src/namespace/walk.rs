@@ -1,5 +1,10 @@
 //! Walking a path, one component at a time.
+//!
+//! A walk is a plain function: what it needs is nearly always in the cache of names. If a directory has to be brought
+//! from a disk the walk ends with that obstacle, and is attempted again from its beginning when the cache knows more.
+//! It allocates nothing until it meets a symbolic link.
 
+use alloc::borrow::Cow;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -7,198 +12,327 @@ use linux_abi::Errno;
 use linux_abi::limits::{NAME_MAX, PATH_MAX};
 use linux_abi::stat::FileType;
 
-use super::mount::covering;
-use super::{PathContext, Place};
-use crate::credentials::{Credentials, Permission};
+use super::mount::{covering, may_be_covered};
+use super::{Entry, PathContext, Place};
+use crate::credentials::{Capabilities, Credentials, Permission};
+use crate::obstacle::{Attempt, Obstacle, complete};
 
 /// How many symbolic links one walk follows at most.
 const MOST_LINKS: usize = 40;
 
 /// Where the last component of a path is to be looked up or created.
-pub struct LastComponent {
+pub struct LastComponent<'p> {
     /// The directory.
-    pub directory: Arc<Place>,
+    pub directory: Place,
     /// The name in it; empty if the path ends in a directory itself (`/`, `.`, `..`).
-    pub name: Vec<u8>,
+    pub name: Cow<'p, [u8]>,
     /// Whether a slash follows: then it must be a directory.
     pub must_be_directory: bool,
 }
 
-/// What is left of a path: a stack of pieces, the innermost link's last.
-struct Remaining {
-    pieces: Vec<(Vec<u8>, usize)>,
+/// Where a path begins, and who walks it.
+#[derive(Clone, Copy)]
+pub struct Route<'a> {
+    /// Root and working directory.
+    pub context: &'a PathContext,
+    /// Who walks.
+    pub credentials: &'a Credentials,
+    /// Where a relative path begins, if that is not the working directory.
+    pub start: Option<&'a Place>,
+    /// The path.
+    pub path: &'a [u8],
 }
 
-impl Remaining {
-    /// The next component. Empty components and `.` are skipped.
-    fn next(&mut self) -> Option<Vec<u8>> {
-        loop {
-            let (bytes, at) = self.pieces.last_mut()?;
-            let rest = &bytes[*at..];
-            let start = rest.iter().position(|&byte| byte != b'/');
-            let Some(start) = start else {
-                self.pieces.pop();
-                continue;
-            };
-            let len = rest[start..].iter().position(|&byte| byte == b'/').unwrap_or(rest.len() - start);
-            let component = rest[start..start + len].to_vec();
-            *at += start + len;
-            if component != b"." {
-                return Some(component);
-            }
+/// What a walk leads to that may end before something that does not exist.
+pub enum Destination<'p> {
+    /// Something that exists.
+    Place(Place),
+    /// A name that is free.
+    Free(LastComponent<'p>),
+}
+
+/// The last component of a path, where a walk stops before it.
+struct LastName<'p> {
+    name: Cow<'p, [u8]>,
+    must_be_directory: bool,
+}
+
+impl<'p> LastName<'p> {
+    fn within(self, directory: Place) -> LastComponent<'p> {
+        LastComponent { directory, name: self.name, must_be_directory: self.must_be_directory }
+    }
+}
+
+/// What a walk is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Goal {
+    /// Something that exists.
+    Existing { follow_last: bool },
+    /// Something that exists, or a free name where something can be created.
+    ExistingOrFree { follow_last: bool },
+    /// The directory of the last component, which is not looked up.
+    Parent,
+}
+
+impl Goal {
+    fn follows_last(self) -> bool {
+        match self {
+            Self::Existing { follow_last } | Self::ExistingOrFree { follow_last } => follow_last,
+            Self::Parent => false,
         }
-    }
-
-    /// Whether anything but slashes and dots is left.
-    fn is_last(&self) -> bool {
-        let is_nothing = |component: &[u8]| component.is_empty() || component == b".";
-        self.pieces.iter().all(|(bytes, at)| bytes[*at..].split(|&byte| byte == b'/').all(is_nothing))
-    }
-
-    /// Whether a slash follows the component that was just taken.
-    fn has_trailing_slash(&self) -> bool {
-        self.pieces.iter().any(|(bytes, at)| bytes[*at..].contains(&b'/'))
     }
 }
 
 /// The place that a path names. `follow_last`: whether a symbolic link at its end is followed.
-pub async fn walk(
-    context: &PathContext,
-    credentials: &Credentials,
-    start: Option<Arc<Place>>,
-    path: &[u8],
-    follow_last: bool,
-) -> Result<Arc<Place>, Errno> {
-    let walker = Walker::new(context, credentials, start, path)?;
-    match walker.run(follow_last, false).await? {
-        Arrival::Place(place) => Ok(place),
-        Arrival::Parent(_) => Err(Errno::ENOENT),
-    }
+pub fn try_walk(route: Route<'_>, follow_last: bool) -> Attempt<Place> {
+    let mut walker = Walker::begin(route)?;
+    walker.run(route.path, Goal::Existing { follow_last })?;
+    Ok(walker.at)
+}
+
+/// The place that a path names, or where it would be.
+pub fn try_walk_to_free<'p>(route: Route<'p>, follow_last: bool) -> Attempt<Destination<'p>> {
+    let mut walker = Walker::begin(route)?;
+    let last = walker.run(route.path, Goal::ExistingOrFree { follow_last })?;
+    Ok(match last {
+        Some(last) => Destination::Free(last.within(walker.at)),
+        None => Destination::Place(walker.at),
+    })
 }
 
 /// The directory in which a path's last component is, or would be. The component itself is not looked up.
-pub async fn walk_to_parent(
-    context: &PathContext,
-    credentials: &Credentials,
-    start: Option<Arc<Place>>,
-    path: &[u8],
-) -> Result<LastComponent, Errno> {
-    let walker = Walker::new(context, credentials, start, path)?;
-    match walker.run(false, true).await? {
-        Arrival::Parent(last) => Ok(last),
-        Arrival::Place(directory) => {
-            Ok(LastComponent { directory, name: Vec::new(), must_be_directory: true })
-        }
-    }
+pub fn try_walk_to_parent<'p>(route: Route<'p>) -> Attempt<LastComponent<'p>> {
+    let mut walker = Walker::begin(route)?;
+    let last = walker.run(route.path, Goal::Parent)?;
+    let nothing = LastName { name: Cow::Borrowed(&[]), must_be_directory: true };
+    Ok(last.unwrap_or(nothing).within(walker.at))
 }
 
-enum Arrival {
-    Place(Arc<Place>),
-    Parent(LastComponent),
+/// As [`try_walk`], with all waiting that it takes.
+pub async fn walk(
+    context: &PathContext,
+    credentials: &Credentials,
+    start: Option<&Place>,
+    path: &[u8],
+    follow_last: bool,
+) -> Result<Place, Errno> {
+    let route = Route { context, credentials, start, path };
+    complete(|| try_walk(route, follow_last)).await
+}
+
+/// As [`try_walk_to_parent`], with all waiting that it takes.
+pub async fn walk_to_parent<'p>(route: Route<'p>) -> Result<LastComponent<'p>, Errno> {
+    complete(|| try_walk_to_parent(route)).await
+}
+
+/// Where the next component begins, from `at` on: behind slashes and components `.`.
+#[inline]
+fn skip(text: &[u8], mut at: usize) -> usize {
+    loop {
+        match text.get(at) {
+            Some(b'/') => at += 1,
+            Some(b'.') if matches!(text.get(at + 1), None | Some(b'/')) => at += 1,
+            _ => return at,
+        }
+    }
 }
 
 struct Walker<'a> {
+    context: &'a PathContext,
     credentials: &'a Credentials,
-    root: Arc<Place>,
-    at: Arc<Place>,
-    remaining: Remaining,
+    /// Looked at when it is needed.
+    root: Option<Place>,
+    at: Place,
     links_left: usize,
+    /// A slash followed a link whose path is being walked: its end must be a directory.
+    needs_directory: bool,
 }
 
 impl<'a> Walker<'a> {
-    fn new(
-        context: &PathContext,
-        credentials: &'a Credentials,
-        start: Option<Arc<Place>>,
-        path: &[u8],
-    ) -> Result<Self, Errno> {
-        if path.is_empty() {
-            return Err(Errno::ENOENT);
-        }
+    #[inline]
+    fn begin(route: Route<'a>) -> Attempt<Self> {
+        let Route { context, credentials, start, path } = route;
+        let &first = path.first().ok_or(Errno::ENOENT)?;
         if path.len() >= PATH_MAX {
-            return Err(Errno::ENAMETOOLONG);
+            return Err(Errno::ENAMETOOLONG.into());
         }
-        let root = context.root();
         let at = match start {
-            _ if path[0] == b'/' => root.clone(),
-            Some(start) => start,
+            _ if first == b'/' => context.root(),
+            Some(start) => start.clone(),
             None => context.working_directory(),
         };
-        let remaining = Remaining { pieces: alloc::vec![(path.to_vec(), 0)] };
-        Ok(Self { credentials, root, at, remaining, links_left: MOST_LINKS })
+        let walker =
+            Self { context, credentials, root: None, at, links_left: MOST_LINKS, needs_directory: false };
+        walker.check_directory()?;
+        Ok(walker)
     }
 
-    async fn run(mut self, follow_last: bool, stop_at_parent: bool) -> Result<Arrival, Errno> {
-        while let Some(name) = self.remaining.next() {
-            self.check_search().await?;
-            if name == b".." {
-                if !self.at.is_same(&self.root) {
-                    self.at = self.at.parent();
+    /// Walks until `at` is the end of the path; or the directory before its last component, which is returned then.
+    fn run<'p>(&mut self, path: &'p [u8], goal: Goal) -> Attempt<Option<LastName<'p>>> {
+        // What is left of the paths of links, the innermost last; only that one may be at its end.
+        let mut links: Vec<Piece> = Vec::new();
+        let mut base = skip(path, 0);
+        if base > 0 && path[base - 1] == b'.' {
+            self.check_search()?;
+        }
+        loop {
+            let (text, at) = match links.last_mut() {
+                Some(piece) => (&*piece.text, &mut piece.at),
+                None => (path, &mut base),
+            };
+            let start = *at;
+            if start == text.len() {
+                if links.pop().is_none() {
+                    return Ok(None);
                 }
                 continue;
             }
-            if name.len() > NAME_MAX {
-                return Err(Errno::ENAMETOOLONG);
-            }
-            let is_last = self.remaining.is_last();
-            let must_be_directory = self.remaining.has_trailing_slash();
-            if is_last && stop_at_parent {
-                let last = LastComponent { directory: self.at, name, must_be_directory };
-                return Ok(Arrival::Parent(last));
-            }
-            let found = self.at.find(&name).await?;
-            match found.inode().file_type() {
-                FileType::SymbolicLink if !is_last || follow_last || must_be_directory => {
-                    let jumped = self.follow(found.inode()).await?;
-                    // Behind a jump no component is left that would meet the trailing slash.
-                    if jumped && must_be_directory {
-                        self.check_directory()?;
-                    }
+            let rest = &text[start..];
+            let end = start + rest.iter().position(|&byte| byte == b'/').unwrap_or(rest.len());
+            *at = skip(text, end);
+            let is_exhausted = *at == text.len();
+            let is_last = is_exhausted && links.len() <= 1 && base == path.len();
+            let text = links.last().map_or(path, |piece| &*piece.text);
+            let (name, tail) = (&text[start..end], &text[end..]);
+
+            self.check_search()?;
+            if name == b".." {
+                self.ascend();
+            } else {
+                if name.len() > NAME_MAX {
+                    return Err(Errno::ENAMETOOLONG.into());
                 }
-                FileType::Directory => self.at = enter(found),
-                _ if !is_last || must_be_directory => return Err(Errno::ENOTDIR),
-                _ => self.at = found,
+                let must_be_directory = is_last && (self.needs_directory || !tail.is_empty());
+                if must_be_directory && matches!(goal, Goal::ExistingOrFree { .. }) {
+                    return Err(Errno::EISDIR.into());
+                }
+                let free = || {
+                    let name = if links.is_empty() {
+                        Cow::Borrowed(&path[start..end])
+                    } else {
+                        Cow::Owned(name.to_vec())
+                    };
+                    Ok(Some(LastName { name, must_be_directory }))
+                };
+                if is_last && goal == Goal::Parent {
+                    return free();
+                }
+                let found = match self.at.try_find_entry(name) {
+                    Err(Obstacle::Error(Errno::ENOENT))
+                        if is_last && matches!(goal, Goal::ExistingOrFree { .. }) =>
+                    {
+                        return free();
+                    }
+                    outcome => outcome?,
+                };
+                match found.file_type() {
+                    FileType::SymbolicLink if !is_last || must_be_directory || goal.follows_last() => {
+                        self.needs_directory |= must_be_directory;
+                        if let Some(piece) = self.follow(found)? {
+                            if is_exhausted {
+                                links.pop();
+                            }
+                            links.push(piece);
+                        }
+                        continue;
+                    }
+                    FileType::Directory => self.enter(found),
+                    _ if !is_last || must_be_directory => return Err(Errno::ENOTDIR.into()),
+                    _ => self.at.move_within(found),
+                }
+            }
+            // Who names the directory once more (`a/.`) looks it up in itself.
+            if is_exhausted && tail.ends_with(b".") {
+                self.check_search()?;
             }
         }
-        Ok(Arrival::Place(self.at))
     }
 
-    /// Goes on with what a symbolic link says, or at the object that it leads to: then `true`.
-    async fn follow(&mut self, link: &Arc<dyn rcore_fs::INode>) -> Result<bool, Errno> {
+    /// Goes to what a symbolic link leads to by itself, or says with which path to go on.
+    #[cold]
+    fn follow(&mut self, link: Arc<Entry>) -> Attempt<Option<Piece>> {
         self.links_left = self.links_left.checked_sub(1).ok_or(Errno::ELOOP)?;
-        if let Some(object) = link.jump() {
-            self.at = object?.downcast::<Place>().map_err(|_| Errno::EACCES)?;
-            return Ok(true);
+        if let Some(object) = link.inode().jump() {
+            let place = object?.downcast::<Place>().map_err(|_| Errno::EACCES)?;
+            self.at = Place::clone(&place);
+            // No component may be left that would meet the slash behind the link.
+            if self.needs_directory {
+                self.check_directory()?;
+            }
+            return Ok(None);
         }
-        let target = link.read_link().await?;
-        if target.is_empty() {
-            return Err(Errno::ENOENT);
+        let text = link.try_read_link()?;
+        match text.first() {
+            None => return Err(Errno::ENOENT.into()),
+            Some(b'/') => self.at = self.root().clone(),
+            Some(_) => {}
         }
-        if target[0] == b'/' {
-            self.at = self.root.clone();
-        }
-        self.remaining.pieces.push((target.to_vec(), 0));
-        Ok(false)
+        let at = skip(&text, 0);
+        Ok(Some(Piece { text, at }))
     }
 
+    fn root(&mut self) -> &Place {
+        let context = self.context;
+        self.root.get_or_insert_with(|| context.root())
+    }
+
+    /// Goes to the directory above, but not beyond the root.
+    #[inline(never)]
+    fn ascend(&mut self) {
+        let root = self.root().clone();
+        if !self.at.is_same(&root) {
+            self.at = self.at.parent();
+        }
+        self.cross();
+    }
+
+    /// Goes to a directory that was found in the present one.
+    #[inline]
+    fn enter(&mut self, found: Arc<Entry>) {
+        self.at.move_within(found);
+        self.cross();
+    }
+
+    /// Goes to the root of what is mounted over the present directory, if anything is.
+    #[inline(always)]
+    fn cross(&mut self) {
+        if may_be_covered(&self.at) {
+            self.cross_mounts();
+        }
+    }
+
+    #[cold]
+    fn cross_mounts(&mut self) {
+        while let Some(mount) = covering(&self.at) {
+            self.at = Place::mount_root(mount);
+        }
+    }
+
+    #[inline]
     fn check_directory(&self) -> Result<(), Errno> {
-        if self.at.inode().file_type() == FileType::Directory { Ok(()) } else { Err(Errno::ENOTDIR) }
+        if self.at.file_type() == FileType::Directory { Ok(()) } else { Err(Errno::ENOTDIR) }
     }
 
-    async fn check_search(&self) -> Result<(), Errno> {
+    /// Whether names may be looked up in the present directory.
+    #[inline]
+    fn check_search(&self) -> Attempt<()> {
         self.check_directory()?;
-        if self.credentials.is_privileged() {
-            return Ok(());
-        }
-        let metadata = self.at.inode().metadata().await?;
-        self.credentials.check(&metadata, Permission::EXECUTE)
+        if self.credentials.has(Capabilities::DAC_OVERRIDE) { Ok(()) } else { self.check_permission() }
+    }
+
+    #[inline(never)]
+    fn check_permission(&self) -> Attempt<()> {
+        let ownership = self.at.try_ownership()?;
+        Ok(self.credentials.check_ownership(FileType::Directory, ownership, Permission::EXECUTE)?)
     }
 }
 
-/// The root of what is mounted over a directory, if anything is.
-fn enter(mut place: Arc<Place>) -> Arc<Place> {
-    while let Some(mount) = covering(&place) {
-        place = Place::mount_root(mount);
-    }
-    place
+/// What is left of a link's path.
+struct Piece {
+    text: Arc<[u8]>,
+    /// Where the next component begins.
+    at: usize,
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,7 +20,7 @@ pub struct ProgramRequest {
     /// The file's path, as the program is told.
     pub path: Vec<u8>,
     /// The file, if it has been looked up.
-    pub place: Option<Arc<Place>>,
+    pub place: Option<Place>,
     /// Whether an interpreter would not find the file by this path.
     pub path_is_hidden: bool,
     /// `argv`.

@@ -1,6 +1,5 @@
 //! Generated text by closures that may fail with an error of their own, and may take what is written.
 
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use linux_abi::Errno;
@@ -40,7 +39,7 @@ pub(super) fn append_escaped(output: &mut ContentBuffer, bytes: &[u8], special: 
 const DELETED: &[u8] = b" (deleted)";
 
 /// The path of a place as the reader sees it.
-pub(super) fn shown_path(place: &Arc<Place>) -> Result<Vec<u8>, Errno> {
+pub(super) fn shown_path(place: &Place) -> Result<Vec<u8>, Errno> {
     let mut path = match current_thread() {
         Some(reader) => place.path(&reader.resources().paths.root())?,
         None => place.absolute_path()?,

@@ -1,6 +1,5 @@
 //! What is remembered of the program in a piece of memory, for whoever looks at the process from outside.
 
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -10,7 +9,7 @@ use crate::namespace::Place;
 #[derive(Default)]
 pub struct ProgramImage {
     /// The file that was executed.
-    pub executable: Option<Arc<Place>>,
+    pub executable: Option<Place>,
     /// Where its code lies.
     pub code: Range<usize>,
     /// Where its initialised data lies.

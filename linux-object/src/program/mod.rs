@@ -15,7 +15,7 @@ use core::ops::Range;
 
 use kernel_hal::{PAGE_SIZE, VirtAddr};
 use kernel_object::address_space::{
-    AddressSpace, Limits, MapBacking, MapError, MapRequest, Placement, Protection,
+    AddressSpace, Limits, MapBacking, MapError, MapRequest, Origin, Placement, Protection,
 };
 use kernel_object::paged_object::PagedObject;
 use linux_abi::Errno;
@@ -52,7 +52,7 @@ pub struct LoadedProgram {
 /// What is to be loaded.
 pub struct ProgramSource<'a> {
     /// The file.
-    pub place: Arc<Place>,
+    pub place: Place,
     /// Its path, as the program is told.
     pub path: Vec<u8>,
     /// The arguments.
@@ -182,7 +182,7 @@ async fn open_interpreter(
     pages: &Arc<PagedObject>,
     paths: &PathContext,
     credentials: &Credentials,
-) -> Result<(Program, Arc<PagedObject>, Arc<Place>), Errno> {
+) -> Result<(Program, Arc<PagedObject>, Place), Errno> {
     let path = read_range(pages, path).await?;
     let path = path.strip_suffix(b"\0").ok_or(Errno::ENOEXEC)?;
     let place = walk(paths, credentials, None, path, true).await?;
@@ -205,11 +205,12 @@ async fn map_program(
     space: &Arc<AddressSpace>,
     program: &Program,
     pages: &Arc<PagedObject>,
-    place: &Arc<Place>,
+    place: &Place,
     base: usize,
 ) -> Result<(), Errno> {
+    let origin: Origin = Arc::new(place.clone());
     for segment in &program.segments {
-        map_segment(space, segment, pages, place, base).await?;
+        map_segment(space, segment, pages, &origin, base).await?;
     }
     Ok(())
 }
@@ -218,7 +219,7 @@ async fn map_segment(
     space: &Arc<AddressSpace>,
     segment: &Segment,
     pages: &Arc<PagedObject>,
-    place: &Arc<Place>,
+    origin: &Origin,
     base: usize,
 ) -> Result<(), Errno> {
     let mut protection = Protection::empty();
@@ -233,7 +234,7 @@ async fn map_segment(
     if segment.file_size > 0 {
         let offset = segment.offset - lead as u64;
         let request = MapRequest {
-            origin: Some(place.clone()),
+            origin: Some(origin.clone()),
             ..MapRequest::object(pages.clone(), offset, segment.file_size + lead, protection, false)
         };
         space.map(request.at(VirtAddr::new(start - lead))).map_err(map_errno)?;

@@ -5,17 +5,18 @@ use core::ops::ControlFlow;
 
 use linux_abi::Errno;
 use linux_abi::directory::DirectoryEntryWriter;
-use linux_abi::file::AtFlags;
+use linux_abi::file::{AT_FDCWD, AtFlags};
 use linux_abi::limits::PATH_MAX;
 use linux_abi::stat::FileType;
-use linux_object::credentials::Permission;
+use linux_object::credentials::{Credentials, Permission};
 use linux_object::file::OpenFile;
-use linux_object::obstacle::complete;
+use linux_object::namespace::Place;
+use linux_object::obstacle::{Attempt, complete};
 use rcore_fs::{DirectoryEntry, FIRST_ENTRY};
 
-use super::{Target, descriptor, place_at};
+use super::{attempt_at, descriptor};
 use crate::argument::{Fd, Mode, PathAddress, UserAddress};
-use crate::call::{Call, Outcome, attempt, slow};
+use crate::call::{Call, Outcome, attempt, attempt_for, slow};
 
 /// `getdents64` collects at most this much in the kernel at once.
 const MOST_DIRECTORY_BYTES: usize = 32 << 10;
@@ -39,7 +40,7 @@ pub fn getdents64(call: &mut Call<'_>, fd: Fd, buffer: UserAddress, count: u32) 
 /// Fills `bytes` with records; returns how many bytes they have and where the listing goes on.
 async fn list(file: &OpenFile, bytes: &mut [u8]) -> Result<(usize, u64), Errno> {
     let place = file.place().ok_or(Errno::ENOTDIR)?;
-    if place.inode().file_type() != FileType::Directory {
+    if place.file_type() != FileType::Directory {
         return Err(Errno::ENOTDIR);
     }
     let mut next = file.list_position();
@@ -94,28 +95,30 @@ pub fn getcwd(call: &mut Call<'_>, buffer: UserAddress, size: usize) -> Result<O
     }))
 }
 
-pub fn chdir(call: &mut Call<'_>, path: PathAddress) -> Result<Outcome, Errno> {
-    let (memory, resources, thread) = (call.memory(), call.resources.clone(), call.owned_thread());
-    Ok(slow(async move {
-        let target = Target { start: None, path };
-        let place = place_at(&memory, &resources.paths, &thread, target, AtFlags::empty()).await?;
-        if place.inode().file_type() != FileType::Directory {
-            return Err(Errno::ENOTDIR);
-        }
-        let metadata = place.inode().metadata().await?;
-        thread.credentials().check(&metadata, Permission::EXECUTE)?;
-        resources.paths.set_working_directory(place);
-        Ok(0)
-    }))
+/// Whether a place may become somebody's working directory or root.
+pub(crate) fn try_check_entry(credentials: &Credentials, place: &Place) -> Attempt<()> {
+    if place.file_type() != FileType::Directory {
+        return Err(Errno::ENOTDIR.into());
+    }
+    let ownership = place.try_ownership()?;
+    Ok(credentials.check_ownership(FileType::Directory, ownership, Permission::EXECUTE)?)
 }
 
-pub fn fchdir(call: &mut Call<'_>, fd: Fd) -> Result<usize, Errno> {
+pub fn chdir(call: &mut Call<'_>, path: PathAddress) -> Outcome {
+    attempt_at(call, Fd(AT_FDCWD), path, AtFlags::empty(), |caller, credentials, place| {
+        try_check_entry(credentials, place)?;
+        caller.resources.paths.set_working_directory(place.clone());
+        Ok(0)
+    })
+}
+
+pub fn fchdir(call: &mut Call<'_>, fd: Fd) -> Result<Outcome, Errno> {
     let place = descriptor(call, fd)?.place().cloned().ok_or(Errno::ENOTDIR)?;
-    if place.inode().file_type() != FileType::Directory {
-        return Err(Errno::ENOTDIR);
-    }
-    call.resources.paths.set_working_directory(place);
-    Ok(0)
+    Ok(attempt_for(call, move |caller| {
+        try_check_entry(&caller.thread.credentials(), &place)?;
+        caller.resources.paths.set_working_directory(place.clone());
+        Ok(0)
+    }))
 }
 
 pub fn umask(call: &mut Call<'_>, mask: Mode) -> usize {

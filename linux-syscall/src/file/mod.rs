@@ -11,14 +11,14 @@ use alloc::sync::Arc;
 use linux_abi::Errno;
 use linux_abi::file::{AT_FDCWD, AtFlags};
 use linux_object::credentials::Credentials;
-use linux_object::file::{AnonymousNode, OpenFile};
-use linux_object::namespace::{PathContext, Place, walk};
-use linux_object::obstacle::complete;
-use linux_object::thread::Thread;
-use linux_object::user_buffer::UserMemory;
+use linux_object::file::{AnonymousNode, FileTable, OpenFile};
+use linux_object::namespace::{Place, Route, try_walk};
+use linux_object::obstacle::Attempt;
+use linux_object::path_text::PathText;
+use linux_object::thread::Resources;
 
-use crate::argument::{Fd, PathAddress, UserAddress};
-use crate::call::Call;
+use crate::argument::{Fd, PathAddress};
+use crate::call::{Call, Caller, Outcome, attempt_for};
 
 pub use directory::*;
 pub use open::*;
@@ -30,48 +30,58 @@ pub(crate) fn descriptor(call: &Call<'_>, fd: Fd) -> Result<Arc<OpenFile>, Errno
     call.resources.files.get(fd.0)
 }
 
-/// Where a relative path begins: `None` is the working directory.
-pub(crate) fn start_of(call: &Call<'_>, directory: Fd) -> Result<Option<Arc<Place>>, Errno> {
-    if directory.0 == AT_FDCWD {
+/// Where a path begins: `None` is the root, or the working directory. A path from the root on needs no directory.
+#[inline]
+pub(crate) fn start_of(files: &FileTable, directory: Fd, path: &[u8]) -> Result<Option<Place>, Errno> {
+    if directory.0 == AT_FDCWD || path.first() == Some(&b'/') {
         return Ok(None);
     }
-    let file = descriptor(call, directory)?;
-    Ok(Some(place_of(&file)))
+    if path.is_empty() {
+        return Err(Errno::ENOENT);
+    }
+    files.get(directory.0).map(|file| Some(place_of(&file)))
 }
 
 /// Where an opening lies; what has no name gets a place that no path leads to.
-fn place_of(file: &Arc<OpenFile>) -> Arc<Place> {
+pub(crate) fn place_of(file: &Arc<OpenFile>) -> Place {
     file.place().cloned().unwrap_or_else(|| AnonymousNode::place(file.clone()))
 }
 
 /// The place that the `*at` calls mean: a path, or with `AT_EMPTY_PATH` and an empty one the descriptor itself.
-pub(crate) async fn place_at(
-    memory: &UserMemory,
-    paths: &PathContext,
-    thread: &Thread,
-    target: Target,
-    flags: AtFlags,
-) -> Result<Arc<Place>, Errno> {
-    let path = complete(|| memory.read_path(UserAddress(target.path.0).get())).await?;
-    place_for(paths, &thread.credentials(), target.start, &path, flags).await
-}
-
-/// As [`place_at`], for a path that was read already.
-async fn place_for(
-    paths: &PathContext,
+#[inline]
+pub(crate) fn try_place(
+    caller: Caller<'_>,
     credentials: &Credentials,
-    start: Option<Arc<Place>>,
-    path: &[u8],
+    directory: Fd,
+    path: PathAddress,
     flags: AtFlags,
-) -> Result<Arc<Place>, Errno> {
+) -> Attempt<Place> {
+    let mut text = PathText::new();
+    text.load(&caller.memory(), path.get())?;
+    let path = text.bytes();
+    let Resources { files, paths, .. } = caller.resources;
     if path.is_empty() && flags.contains(AtFlags::EMPTY_PATH) {
-        return Ok(start.unwrap_or_else(|| paths.working_directory()));
+        return match directory.0 {
+            AT_FDCWD => Ok(paths.working_directory()),
+            number => Ok(place_of(&files.get(number)?)),
+        };
     }
-    walk(paths, credentials, start, path, !flags.contains(AtFlags::SYMLINK_NOFOLLOW)).await
+    let start = start_of(files, directory, path)?;
+    let route = Route { context: paths, credentials, start: start.as_ref(), path };
+    try_walk(route, !flags.contains(AtFlags::SYMLINK_NOFOLLOW))
 }
 
-/// A path argument, and the directory argument before it.
-pub(crate) struct Target {
-    pub(crate) start: Option<Arc<Place>>,
-    pub(crate) path: PathAddress,
+/// Attempts something with the place that the `*at` calls mean.
+pub(crate) fn attempt_at(
+    call: &Call<'_>,
+    directory: Fd,
+    path: PathAddress,
+    flags: AtFlags,
+    operation: impl Fn(Caller<'_>, &Credentials, &Place) -> Attempt + Send + 'static,
+) -> Outcome {
+    attempt_for(call, move |caller| {
+        let credentials = caller.thread.credentials();
+        let place = try_place(caller, &credentials, directory, path, flags)?;
+        operation(caller, &credentials, &place)
+    })
 }

@@ -8,14 +8,17 @@ use linux_abi::file::{
     F_SETPIPE_SZ, FD_CLOEXEC, OpenFlags,
 };
 use linux_abi::terminal::{FIOCLEX, FIONBIO, FIONCLEX};
-use linux_object::file::open::open;
+use linux_object::file::open::{open, try_open};
 use linux_object::file::{OpenFile, PipeEnd, PipeEnds, pipe};
 use linux_object::memory::memory_file;
+use linux_object::namespace::Route;
 use linux_object::obstacle::{Obstacle, complete};
+use linux_object::path_text::PathText;
+use linux_object::thread::Resources;
 
 use super::{descriptor, start_of};
 use crate::argument::{Fd, Mode, OpenArgument, PathAddress, UserAddress};
-use crate::call::{Call, Completion, Outcome, attempt};
+use crate::call::{Call, Completion, Outcome, attempt, attempt_for, start};
 
 pub fn openat(
     call: &mut Call<'_>,
@@ -28,14 +31,67 @@ pub fn openat(
     if flags.intersects(OpenFlags::PATH) || flags.contains(OpenFlags::TMPFILE) {
         return Err(Errno::EOPNOTSUPP);
     }
-    let start = start_of(call, directory)?;
+    if flags.contains(OpenFlags::CREAT | OpenFlags::DIRECTORY) {
+        return Err(Errno::EINVAL);
+    }
+    if flags.intersects(OpenFlags::CREAT | OpenFlags::TRUNC) {
+        return Ok(open_and_change(call, directory, path, flags, mode));
+    }
+    let mut opened = None;
+    Ok(attempt_for(call, move |caller| {
+        let file = match opened.take() {
+            Some(file) => file,
+            None => {
+                let mut text = PathText::new();
+                text.load(&caller.memory(), path.get())?;
+                let Resources { files, paths, .. } = caller.resources;
+                let start = start_of(files, directory, text.bytes())?;
+                let credentials = caller.thread.credentials();
+                let route = Route {
+                    context: paths,
+                    credentials: &credentials,
+                    start: start.as_ref(),
+                    path: text.bytes(),
+                };
+                try_open(route, flags)?
+            }
+        };
+        if let Some(end) = PipeEnd::of(&**file.file())
+            && end.waits_for_other_side()
+        {
+            opened = Some(file.clone());
+            return Err(Obstacle::Event(Box::pin(async move {
+                if let Some(end) = PipeEnd::of(&**file.file()) {
+                    end.until_other_side().await;
+                }
+                Ok(())
+            })));
+        }
+        let number = caller.resources.files.insert(file, 0, flags.contains(OpenFlags::CLOEXEC))?;
+        Ok(number as usize)
+    }))
+}
+
+/// Opening that may create or cut a file: that is done once.
+fn open_and_change(
+    call: &Call<'_>,
+    directory: Fd,
+    path: PathAddress,
+    flags: OpenFlags,
+    mode: Mode,
+) -> Outcome {
     let memory = call.memory();
     let (resources, thread) = (call.resources.clone(), call.owned_thread());
-    Ok(Outcome::Wait(Box::pin(async move {
+    start(async move {
         let opening = async {
-            let path = complete(|| memory.read_path(UserAddress(path.0).get())).await?;
+            let mut text = PathText::new();
+            complete(|| text.load(&memory, path.get())).await?;
+            let path = text.bytes();
+            let start = start_of(&resources.files, directory, path)?;
             let credentials = thread.credentials();
-            open(&resources.paths, &credentials, start, &path, flags, mode.0).await
+            let route =
+                Route { context: &resources.paths, credentials: &credentials, start: start.as_ref(), path };
+            open(route, flags, mode.0).await
         };
         let file = match opening.await {
             Ok(file) => file,
@@ -49,7 +105,7 @@ pub fn openat(
         }
         let number = resources.files.insert(file, 0, flags.contains(OpenFlags::CLOEXEC));
         number.map(|number| number as usize).into()
-    })))
+    })
 }
 
 pub fn close(call: &mut Call<'_>, fd: Fd) -> Result<usize, Errno> {

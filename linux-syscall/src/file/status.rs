@@ -8,16 +8,16 @@ use linux_abi::stat::{FileType, Stat, Statx, StatxMask, StatxTimestamp};
 use linux_abi::time::Timespec;
 use linux_object::credentials::Permission;
 use linux_object::namespace::Place;
-use linux_object::obstacle::complete;
+use linux_object::obstacle::Attempt;
 use rcore_fs::Metadata;
 
-use super::{Target, descriptor, place_at, place_for, place_of, start_of};
+use super::{attempt_at, descriptor, place_of, try_place};
 use crate::argument::{Fd, PathAddress, UserAddress};
-use crate::call::{Call, Outcome, slow};
+use crate::call::{Call, Caller, Outcome, attempt_for, encode_error};
 
-fn stat_of(place: Option<&Arc<Place>>, metadata: &Metadata) -> Stat {
+fn stat_of(place: &Place, metadata: &Metadata) -> Stat {
     Stat {
-        st_dev: place.map_or(0, |place| place.mount().device().encode().into()),
+        st_dev: place.mount().device().encode().into(),
         st_ino: metadata.inode,
         st_mode: metadata.mode(),
         st_nlink: metadata.links,
@@ -43,34 +43,37 @@ const STAT_FLAGS: AtFlags = AtFlags::SYMLINK_NOFOLLOW
     .union(AtFlags::STATX_FORCE_SYNC)
     .union(AtFlags::STATX_DONT_SYNC);
 
+fn stat_flags(flags: u32) -> Result<AtFlags, Errno> {
+    AtFlags::from_bits(flags).filter(|&flags| STAT_FLAGS.contains(flags)).ok_or(Errno::EINVAL)
+}
+
 pub fn newfstatat(
     call: &mut Call<'_>,
     directory: Fd,
     path: PathAddress,
     buffer: UserAddress,
     flags: u32,
-) -> Result<Outcome, Errno> {
-    let flags = AtFlags::from_bits(flags).filter(|&flags| STAT_FLAGS.contains(flags)).ok_or(Errno::EINVAL)?;
-    let target = Target { start: start_of(call, directory)?, path };
-    let (memory, resources, thread) = (call.memory(), call.resources.clone(), call.owned_thread());
-    Ok(slow(async move {
-        let place = place_at(&memory, &resources.paths, &thread, target, flags).await?;
-        let metadata = place.inode().metadata().await?;
-        let stat = stat_of(Some(&place), &metadata);
-        complete(|| memory.write(buffer.get(), &stat)).await?;
+) -> Outcome {
+    match stat_flags(flags) {
+        Ok(flags) => attempt_at(call, directory, path, flags, move |caller, _, place| {
+            write_stat(caller, place, buffer)
+        }),
+        Err(errno) => Outcome::Done(encode_error(errno)),
+    }
+}
+
+fn write_stat(caller: Caller<'_>, place: &Place, buffer: UserAddress) -> Attempt {
+    place.try_with_metadata(|metadata| {
+        caller.memory().write(buffer.get(), &stat_of(place, metadata))?;
         Ok(0)
-    }))
+    })
 }
 
 pub fn fstat(call: &mut Call<'_>, fd: Fd, buffer: UserAddress) -> Result<Outcome, Errno> {
     let file = descriptor(call, fd)?;
-    let memory = call.memory();
-    Ok(slow(async move {
-        let place = place_of(&file);
-        let metadata = place.inode().metadata().await?;
-        let stat = stat_of(Some(&place), &metadata);
-        complete(|| memory.write(buffer.get(), &stat)).await?;
-        Ok(0)
+    Ok(attempt_for(call, move |caller| match file.place() {
+        Some(place) => write_stat(caller, place, buffer),
+        None => write_stat(caller, &place_of(&file), buffer),
     }))
 }
 
@@ -82,19 +85,16 @@ pub fn statx(
     mask: u32,
     buffer: UserAddress,
 ) -> Result<Outcome, Errno> {
-    let flags = AtFlags::from_bits(flags).filter(|&flags| STAT_FLAGS.contains(flags)).ok_or(Errno::EINVAL)?;
+    let flags = stat_flags(flags)?;
     const RESERVED: u32 = 1 << 31;
     if mask & RESERVED != 0 {
         return Err(Errno::EINVAL);
     }
-    let target = Target { start: start_of(call, directory)?, path };
-    let (memory, resources, thread) = (call.memory(), call.resources.clone(), call.owned_thread());
-    Ok(slow(async move {
-        let place = place_at(&memory, &resources.paths, &thread, target, flags).await?;
-        let metadata = place.inode().metadata().await?;
-        let statx = statx_of(&place, &metadata);
-        complete(|| memory.write(buffer.get(), &statx)).await?;
-        Ok(0)
+    Ok(attempt_at(call, directory, path, flags, move |caller, _, place| {
+        place.try_with_metadata(|metadata| {
+            caller.memory().write(buffer.get(), &statx_of(place, metadata))?;
+            Ok(0)
+        })
     }))
 }
 
@@ -132,7 +132,7 @@ pub fn faccessat(call: &mut Call<'_>, directory: Fd, path: PathAddress, mode: u3
 
 /// Whether writing to it writes to its filesystem, not to a device or a pipe.
 fn is_stored(place: &Place) -> bool {
-    matches!(place.inode().file_type(), FileType::Regular | FileType::Directory | FileType::SymbolicLink)
+    matches!(place.file_type(), FileType::Regular | FileType::Directory | FileType::SymbolicLink)
 }
 
 const AT_EACCESS: u32 = 0x200;
@@ -150,17 +150,14 @@ pub fn faccessat2(
     if !(AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH).contains(flags) {
         return Err(Errno::EINVAL);
     }
-    let target = Target { start: start_of(call, directory)?, path };
-    let (memory, resources, thread) = (call.memory(), call.resources.clone(), call.owned_thread());
-    Ok(slow(async move {
-        let own = thread.credentials();
+    Ok(attempt_for(call, move |caller| {
+        let own = caller.thread.credentials();
         let credentials = if effective { own } else { Arc::new(own.as_real()) };
-        let path = complete(|| memory.read_path(UserAddress(target.path.0).get())).await?;
-        let place = place_for(&resources.paths, &credentials, target.start, &path, flags).await?;
+        let place = try_place(caller, &credentials, directory, path, flags)?;
         if wanted.contains(Permission::WRITE) && place.mount().is_read_only() && is_stored(&place) {
-            return Err(Errno::EROFS);
+            return Err(Errno::EROFS.into());
         }
-        credentials.check(&place.inode().metadata().await?, wanted)?;
+        credentials.check_ownership(place.file_type(), place.try_ownership()?, wanted)?;
         Ok(0)
     }))
 }
@@ -173,14 +170,11 @@ pub fn readlinkat(
     size: i32,
 ) -> Result<Outcome, Errno> {
     let size = usize::try_from(size).ok().filter(|&size| size > 0).ok_or(Errno::EINVAL)?;
-    let target = Target { start: start_of(call, directory)?, path };
-    let (memory, resources, thread) = (call.memory(), call.resources.clone(), call.owned_thread());
-    Ok(slow(async move {
-        let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH;
-        let place = place_at(&memory, &resources.paths, &thread, target, flags).await?;
-        let link = place.inode().read_link().await?;
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH;
+    Ok(attempt_at(call, directory, path, flags, move |caller, _, place| {
+        let link = place.try_read_link()?;
         let len = link.len().min(size);
-        complete(|| memory.write_bytes(buffer.get(), &link[..len])).await?;
+        caller.memory().write_bytes(buffer.get(), &link[..len])?;
         Ok(len)
     }))
 }

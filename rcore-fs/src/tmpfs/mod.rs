@@ -27,7 +27,7 @@ use linux_abi::statfs::{Statfs, TMPFS_MAGIC};
 use crate::attempt::Attempt;
 use crate::file_system::{FileSystem, FileSystemFlags};
 use crate::inode::{Contents, Creation, DirectorySink, INode, NewNode, RenameFlags};
-use crate::metadata::{AttributeChanges, Clock, Metadata, Touch};
+use crate::metadata::{AttributeChanges, Clock, Metadata, Ownership, Touch};
 use node::{Body, Node};
 use volume::Volume;
 
@@ -168,6 +168,11 @@ impl INode for Node {
 
     fn metadata(&self) -> Attempt<'_, Metadata> {
         Attempt::ready(self.describe())
+    }
+
+    fn ownership(&self) -> Attempt<'_, Ownership> {
+        let state = self.state.lock();
+        Attempt::ready(Ownership { permissions: state.permissions, user: state.user, group: state.group })
     }
 
     fn set_attributes<'a>(&'a self, changes: &'a AttributeChanges) -> Attempt<'a, ()> {

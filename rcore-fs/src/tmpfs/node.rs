@@ -115,6 +115,7 @@ impl Node {
         matches!(self.body, Body::Directory)
     }
 
+    #[inline(always)]
     pub fn describe(&self) -> Metadata {
         let (pages, device, own_size) = match &self.body {
             Body::Regular(object) => {

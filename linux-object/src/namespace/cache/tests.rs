@@ -4,16 +4,20 @@ use linux_abi::time::Timespec;
 use rcore_fs::tmpfs::{Tmpfs, TmpfsOptions};
 use rcore_fs::{Creation, NewNode};
 
-use super::super::Mount;
+use super::super::{Mount, Place};
 use super::*;
 
-fn root() -> Arc<Place> {
+fn root_place() -> Place {
     let clock: fn() -> Timespec = Timespec::default;
     let options = TmpfsOptions::default();
     Place::mount_root(Mount::detached(Tmpfs::new(clock, &options).unwrap()))
 }
 
-fn create(directory: &Arc<Place>, name: &[u8]) -> Arc<dyn INode> {
+fn root() -> Arc<Entry> {
+    root_place().entry().clone()
+}
+
+fn create(directory: &Arc<Entry>, name: &[u8]) -> Arc<dyn INode> {
     let creation = Creation { node: NewNode::Directory, permissions: 0o755, user: 0, group: 0 };
     let Ok(Ok(inode)) = directory.inode().create(name, &creation).done() else {
         panic!("memory waits for nothing")
@@ -23,14 +27,16 @@ fn create(directory: &Arc<Place>, name: &[u8]) -> Arc<dyn INode> {
 
 #[test]
 fn what_was_said_is_known() {
-    let root = root();
-    let Found::Unknown(generation) = look_up(&root, b"a") else { panic!("nobody has asked yet") };
-    let place = keep(&root, b"a", Some(create(&root, b"a")), generation).unwrap().unwrap();
-    let Found::Place(again) = look_up(&root, b"a") else { panic!("it was kept") };
+    let mounted = root_place();
+    let root = mounted.entry();
+    let Found::Unknown(generation) = look_up(root, b"a") else { panic!("nobody has asked yet") };
+    let place = keep(root, b"a", Some(create(root, b"a")), generation).unwrap().unwrap();
+    let Found::Entry(again) = look_up(root, b"a") else { panic!("it was kept") };
     assert!(Arc::ptr_eq(&place, &again));
-    // Another root of the same mount is the same directory.
-    let other = Place::mount_root(root.mount().clone());
-    assert!(matches!(look_up(&other, b"a"), Found::Place(found) if Arc::ptr_eq(&found, &place)));
+    // A second mount of the same filesystem has the same directory.
+    let other = Place::mount_root(Mount::detached(mounted.mount().file_system().clone()));
+    assert!(!other.is_same(&mounted));
+    assert!(matches!(look_up(other.entry(), b"a"), Found::Entry(found) if Arc::ptr_eq(&found, &place)));
 }
 
 #[test]
@@ -41,7 +47,7 @@ fn that_there_is_no_such_name_is_known_until_it_is_created() {
     assert!(matches!(look_up(&root, b"new"), Found::Absent));
     let generation = super::generation(&root, b"new");
     let place = replace(&root, b"new", create(&root, b"new"), generation).unwrap();
-    assert!(matches!(look_up(&root, b"new"), Found::Place(found) if Arc::ptr_eq(&found, &place)));
+    assert!(matches!(look_up(&root, b"new"), Found::Entry(found) if Arc::ptr_eq(&found, &place)));
 }
 
 #[test]
@@ -56,15 +62,18 @@ fn answers_from_before_a_change_are_not_kept() {
 }
 
 #[test]
-fn who_holds_a_place_sees_it_move() {
-    let root = root();
+fn who_holds_an_entry_sees_it_move() {
+    let top = root_place();
+    let root = top.entry().clone();
     let Found::Unknown(generation) = look_up(&root, b"from") else { panic!("nobody has asked yet") };
     let place = keep(&root, b"from", Some(create(&root, b"from")), generation).unwrap().unwrap();
     let directory = root.child(b"directory", create(&root, b"directory"));
     rename((&root, b"from"), (&directory, b"to"), false);
-    assert_eq!(place.path(&root).unwrap(), b"/directory/to");
+    let mut moved = top.clone();
+    moved.move_within(place.clone());
+    assert_eq!(moved.path(&top).unwrap(), b"/directory/to");
     assert!(matches!(look_up(&root, b"from"), Found::Unknown(_)));
-    assert!(matches!(look_up(&directory, b"to"), Found::Place(found) if Arc::ptr_eq(&found, &place)));
+    assert!(matches!(look_up(&directory, b"to"), Found::Entry(found) if Arc::ptr_eq(&found, &place)));
 }
 
 #[test]
@@ -85,6 +94,6 @@ fn the_cache_is_bounded_and_keeps_what_is_used() {
     assert!(cached_names() <= BUCKETS * MOST_IN_BUCKET + held.len() + BUCKETS);
     for (index, place) in held.iter().enumerate() {
         let name = format!("held {index}").into_bytes();
-        assert!(matches!(look_up(&root, &name), Found::Place(found) if Arc::ptr_eq(&found, place)));
+        assert!(matches!(look_up(&root, &name), Found::Entry(found) if Arc::ptr_eq(&found, place)));
     }
 }

@@ -90,7 +90,7 @@ fn link(subject: &Subject, number: i32, opened: &OpenFile, inode: u64) -> Arc<dy
         move || {
             let opening = opening(&jumping, number)?;
             let place = opening.place().cloned().unwrap_or_else(|| AnonymousNode::place(opening));
-            Ok(place as Arc<dyn Any + Send + Sync>)
+            Ok(Arc::new(place) as Arc<dyn Any + Send + Sync>)
         },
     )
 }

@@ -13,11 +13,7 @@ use crate::procfs::text::shown_path;
 
 const PERMISSIONS: u32 = 0o777;
 
-fn to_place(
-    subject: &Subject,
-    inode: u64,
-    find: fn(&Subject) -> Result<Arc<Place>, Errno>,
-) -> Arc<dyn INode> {
+fn to_place(subject: &Subject, inode: u64, find: fn(&Subject) -> Result<Place, Errno>) -> Arc<dyn INode> {
     let place = move |subject: &Subject| {
         subject.check_inspection()?;
         // A zombie is nowhere.
@@ -27,7 +23,7 @@ fn to_place(
     LinkNode::to_object(
         subject.attributes(inode, PERMISSIONS),
         move || Ok(shown_path(&place(&shown)?)?.into()),
-        move || Ok(place(&jumping)? as Arc<dyn Any + Send + Sync>),
+        move || Ok(Arc::new(place(&jumping)?) as Arc<dyn Any + Send + Sync>),
     )
 }
 

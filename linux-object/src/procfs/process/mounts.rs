@@ -24,7 +24,7 @@ fn access(mount: &Mount) -> &'static str {
     if mount.is_read_only() { "ro" } else { "rw" }
 }
 
-fn visible(subject: &Subject) -> Result<(Vec<Arc<Mount>>, Arc<Place>), linux_abi::Errno> {
+fn visible(subject: &Subject) -> Result<(Vec<Arc<Mount>>, Place), linux_abi::Errno> {
     Ok((all_mounts(), subject.resources()?.paths.root()))
 }
 
