@@ -30,6 +30,12 @@ impl Rank {
     pub const EPOLL_NESTING: Self = Self::new(1250, "epoll nesting");
     /// One open file, pipe, socket or terminal.
     pub const FILE: Self = Self::new(1300, "file");
+    /// What an endpoint of the network seldom needs: names, options, the queue of a listener.
+    pub const ENDPOINT: Self = Self::new(1310, "endpoint");
+    /// A shard of the table of ports. Under an endpoint.
+    pub const PORTS: Self = Self::new(1320, "ports");
+    /// A queue of datagrams, and who an endpoint for them is connected with. Under the ports.
+    pub const DATAGRAMS: Self = Self::new(1330, "datagrams");
     /// The mount table, looked up during path walks.
     pub const MOUNT_TABLE: Self = Self::new(1400, "mount table");
     /// A filesystem's own tables: superblock, allocation groups.
