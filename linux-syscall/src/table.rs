@@ -252,12 +252,12 @@ syscall_table! {
     177 getegid() => identity::getegid, Full, "";
     178 gettid() => process::gettid, Full, "";
     179 sysinfo(result: UserAddress) => system::sysinfo, Full, "";
-    198 socket(family: i32, kind: i32, protocol: i32) => socket::socket, Partial, "no family has single sockets; local ones come in pairs";
+    198 socket(family: i32, kind: i32, protocol: i32) => socket::socket, Partial, "IPv4 and IPv6: TCP and UDP inside the machine";
     199 socketpair(family: i32, kind: i32, protocol: i32, result: UserAddress) => socket::socketpair, Full, "";
     200 bind(fd: Fd, address: UserAddress, len: u32) => socket::bind, Partial, "not of local sockets, which come in pairs";
     201 listen(fd: Fd, backlog: i32) => socket::listen, Partial, "not of local sockets, which come in pairs";
     202 accept(fd: Fd, address: UserAddress, len: UserAddress) => socket::accept, Partial, "not of local sockets, which come in pairs";
-    203 connect(fd: Fd, address: UserAddress, len: u32) => socket::connect, Partial, "not of local sockets, which come in pairs";
+    203 connect(fd: Fd, address: UserAddress, len: u32) => socket::connect, Partial, "not of local sockets, which come in pairs; TCP does not disconnect by AF_UNSPEC";
     204 getsockname(fd: Fd, address: UserAddress, len: UserAddress) => socket::getsockname, Full, "";
     205 getpeername(fd: Fd, address: UserAddress, len: UserAddress) => socket::getpeername, Full, "";
     206 sendto(fd: Fd, bytes: UserAddress, len: usize, flags: u32, address: UserAddress, address_len: u32) => socket::transfer::sendto, Full, "";

@@ -54,16 +54,6 @@ impl Address {
     pub const fn is_loopback(self) -> bool {
         self.0 == LOOPBACK_V6 || (self.is_v4() && self.v4_octets()[0] == 127)
     }
-
-    /// Whether it is one that many listen to.
-    pub const fn is_multicast(self) -> bool {
-        if self.is_v4() { self.v4_octets()[0] & 0xf0 == 0xe0 } else { self.0 >> 120 == 0xff }
-    }
-
-    /// Whether everybody on a network listens to it.
-    pub const fn is_broadcast(self) -> bool {
-        self.0 == MAPPED | 0xffff_ffff
-    }
 }
 
 impl fmt::Debug for Address {
@@ -135,11 +125,8 @@ mod tests {
 
     #[test]
     fn any_address_overlaps_those_of_its_version() {
-        let (v4, dual, v6) = (
-            scope(Address::ANY_V4, false),
-            scope(Address::ANY_V6, false),
-            scope(Address::ANY_V6, true),
-        );
+        let (v4, dual, v6) =
+            (scope(Address::ANY_V4, false), scope(Address::ANY_V6, false), scope(Address::ANY_V6, true));
         let (own_v4, own_v6) = (scope(Address::LOOPBACK_V4, false), scope(Address::LOOPBACK_V6, false));
         assert!(v4.overlaps(own_v4) && !v4.overlaps(own_v6) && v4.overlaps(dual) && !v4.overlaps(v6));
         assert!(dual.overlaps(own_v4) && dual.overlaps(own_v6) && dual.overlaps(v6));

@@ -54,6 +54,7 @@ struct Details {
 /// An endpoint.
 pub struct Endpoint {
     is_v6: bool,
+    tag: AtomicU64,
     details: SpinLock<Details>,
     /// Who it is connected with: looked at under the ports.
     remote: SpinLock<Option<Name>>,
@@ -74,6 +75,7 @@ impl Endpoint {
     pub fn new(is_v6: bool) -> Arc<Self> {
         Arc::new(Self {
             is_v6,
+            tag: AtomicU64::new(0),
             details: SpinLock::new(
                 Rank::ENDPOINT,
                 Details {
@@ -100,6 +102,16 @@ impl Endpoint {
     /// Whether it is of IPv6.
     pub fn is_v6(&self) -> bool {
         self.is_v6
+    }
+
+    /// A number by which its owner is told from others: his.
+    pub fn set_tag(&self, tag: u64) {
+        self.tag.store(tag, Ordering::Relaxed);
+    }
+
+    /// The owner's number; 0 if there is none.
+    pub fn tag(&self) -> u64 {
+        self.tag.load(Ordering::Relaxed)
     }
 
     /// What is woken when its readiness changes.
@@ -217,9 +229,6 @@ impl Endpoint {
     /// The way to an address: from where, and where it arrives.
     fn reach(&self, address: Address) -> Result<(Address, Address), Errno> {
         let details = self.details.lock();
-        if address.is_broadcast() && !details.options.broadcast {
-            return Err(Errno::EACCES);
-        }
         let (source, destination) = route::to(address)?;
         let own = details.bound.map(|scope| scope.address).filter(|address| !address.is_any());
         let source = own.unwrap_or(source);

@@ -3,6 +3,7 @@
 //! Each file is made when it is read. Processes are directories whose entries are looked up, not kept: what a process
 //! costs does not depend on whether `/proc` is mounted.
 
+mod network;
 mod process;
 mod sysctl;
 mod system;

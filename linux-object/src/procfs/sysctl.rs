@@ -2,12 +2,16 @@
 //!
 //! A row that can be written takes effect; the others tell what this kernel is built with, and refuse to be changed.
 
+use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::fmt::Write;
+use core::sync::atomic::Ordering;
 
 use ksync::Once;
 use linux_abi::Errno;
+use net::settings::{self, LARGEST_BACKLOG};
 use rcore_fs::generated::{Attributes, ContentBuffer, DirectoryNode, FileNode, GeneratedFile};
 use rcore_fs::{Attempt, INode};
 
@@ -60,6 +64,9 @@ const KERNEL: &str = "kernel";
 const RANDOM: &str = "kernel/random";
 const MEMORY: &str = "vm";
 const FILES: &str = "fs";
+const NET_CORE: &str = "net/core";
+const NET_V4: &str = "net/ipv4";
+const NET_V6: &str = "net/ipv6";
 
 static SETTINGS: &[Setting] = &[
     text(KERNEL, "ostype", "Linux"),
@@ -94,7 +101,55 @@ static SETTINGS: &[Setting] = &[
     number(MEMORY, "max_map_count", 65530),
     number(FILES, "overflowuid", 65534),
     number(FILES, "overflowgid", 65534),
+    settable(NET_CORE, "somaxconn", || format!("{}", LARGEST_BACKLOG.load(Ordering::Relaxed)), store_backlog),
+    number(NET_CORE, "rmem_default", settings::DATAGRAM_BYTES as u64),
+    number(NET_CORE, "rmem_max", settings::MOST_BUFFER_BYTES as u64),
+    number(NET_CORE, "wmem_default", settings::DATAGRAM_BYTES as u64),
+    number(NET_CORE, "wmem_max", settings::MOST_BUFFER_BYTES as u64),
+    settable(
+        NET_V4,
+        "ip_local_port_range",
+        || {
+            let (first, last) = settings::ephemeral_ports();
+            format!("{first}\t{last}")
+        },
+        store_port_range,
+    ),
+    number(NET_V4, "ip_unprivileged_port_start", 1024),
+    text(NET_V4, "tcp_available_congestion_control", "cubic"),
+    text(NET_V4, "tcp_congestion_control", "cubic"),
+    number(NET_V4, "tcp_fin_timeout", net::ports::TIME_WAIT.as_secs()),
+    number(NET_V4, "tcp_keepalive_intvl", 75),
+    number(NET_V4, "tcp_keepalive_probes", 9),
+    number(NET_V4, "tcp_keepalive_time", 7200),
+    number(NET_V4, "tcp_max_tw_buckets", net::ports::MOST_TIME_WAIT as u64),
+    text(NET_V4, "tcp_rmem", "4096\t131072\t6291456"),
+    number(NET_V4, "tcp_sack", 1),
+    number(NET_V4, "tcp_syn_retries", 6),
+    number(NET_V4, "tcp_timestamps", 1),
+    number(NET_V4, "tcp_tw_reuse", 2),
+    number(NET_V4, "tcp_window_scaling", 1),
+    text(NET_V4, "tcp_wmem", "4096\t16384\t4194304"),
+    number(NET_V6, "bindv6only", 0),
 ];
+
+/// Numbers in a text, as they are written to a setting.
+fn numbers(input: &[u8]) -> Result<Vec<u32>, Errno> {
+    let text = core::str::from_utf8(input).map_err(|_| Errno::EINVAL)?;
+    text.split_ascii_whitespace().map(|word| word.parse().map_err(|_| Errno::EINVAL)).collect()
+}
+
+fn store_backlog(input: &[u8]) -> Result<(), Errno> {
+    let [backlog] = numbers(input)?[..] else { return Err(Errno::EINVAL) };
+    LARGEST_BACKLOG.store(backlog as usize, Ordering::Relaxed);
+    Ok(())
+}
+
+fn store_port_range(input: &[u8]) -> Result<(), Errno> {
+    let [first, last] = numbers(input)?[..] else { return Err(Errno::EINVAL) };
+    let port = |number: u32| u16::try_from(number).map_err(|_| Errno::EINVAL);
+    if settings::set_ephemeral_ports(port(first)?, port(last)?) { Ok(()) } else { Err(Errno::EINVAL) }
+}
 
 fn shown(field: &[u8]) -> String {
     let end = field.iter().position(|&byte| byte == 0).unwrap_or(field.len());

@@ -3,6 +3,7 @@
 //! A family implements [`Socket`], which the calls find behind a descriptor by [`File::as_socket`]. Here are the families'
 //! common words: kinds, flags, names, options.
 
+pub mod internet;
 pub mod unix;
 
 use alloc::boxed::Box;
@@ -84,10 +85,14 @@ bitflags! {
         const EOR = 0x80;
         /// Wait for all bytes.
         const WAITALL = 0x100;
+        /// What is told about errors beside them.
+        const ERRQUEUE = 0x2000;
         /// No SIGPIPE.
         const NOSIGNAL = 0x4000;
         /// More will follow.
         const MORE = 0x8000;
+        /// Connects with the first bytes.
+        const FASTOPEN = 0x2000_0000;
         /// Descriptors that are received are closed by exec.
         const CMSG_CLOEXEC = 0x4000_0000;
     }
@@ -214,6 +219,11 @@ pub trait Socket: File {
 
     /// The name of who it is connected with.
     fn peer_name(&self) -> Result<SocketName, Errno>;
+
+    /// The same for who has just accepted the connection: it is one even if it is over already.
+    fn accepted_name(&self) -> SocketName {
+        self.peer_name().unwrap_or_default()
+    }
 
     /// Sends what fits.
     fn try_send(&self, buffer: &mut UserBuffer, flags: MessageFlags, outgoing: &mut Outgoing) -> Attempt;

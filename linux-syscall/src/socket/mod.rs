@@ -15,6 +15,7 @@ use linux_abi::Errno;
 use linux_abi::file::OpenFlags;
 use linux_object::file::{File, OpenFile};
 use linux_object::obstacle::{Attempt, Obstacle, overcome};
+use linux_object::socket::internet::{self, AF_INET, AF_INET6};
 use linux_object::socket::unix::UnixSocket;
 use linux_object::socket::{
     AF_UNIX, MOST_NAME_BYTES, PeerCredentials, Shutdown, SocketKind, SocketName, socket_of,
@@ -49,10 +50,15 @@ fn creation_flags(flags: i32) -> Result<(OpenFlags, bool), Errno> {
     Ok((status, flags & SOCK_CLOEXEC != 0))
 }
 
-/// Local sockets come in pairs; no family has sockets that are made alone.
-pub fn socket(_call: &mut Call<'_>, _family: i32, kind: i32, _protocol: i32) -> Result<usize, Errno> {
-    creation_flags(kind & !SOCK_TYPE)?;
-    Err(Errno::EAFNOSUPPORT)
+pub fn socket(call: &mut Call<'_>, family: i32, kind: i32, protocol: i32) -> Result<usize, Errno> {
+    let (status, close_on_exec) = creation_flags(kind & !SOCK_TYPE)?;
+    let file = match family {
+        AF_INET | AF_INET6 => internet::create(family, kind & SOCK_TYPE, protocol, call.thread)?,
+        // Local sockets come in pairs; others there are not.
+        _ => return Err(Errno::EAFNOSUPPORT),
+    };
+    let number = call.resources.files.insert(OpenFile::new(file, None, status), 0, close_on_exec)?;
+    Ok(number as usize)
 }
 
 pub fn socketpair(
@@ -246,8 +252,7 @@ pub fn accept4(
             }
         };
         if !address.is_null() {
-            // Who connected may be gone again already: the connection is one all the same.
-            let name = new.as_socket().ok_or(Errno::ENOTSOCK)?.peer_name().unwrap_or_default();
+            let name = new.as_socket().ok_or(Errno::ENOTSOCK)?.accepted_name();
             write_name(&memory, &name, address, len)?;
         }
         let opening = OpenFile::new(new.clone(), None, status);

@@ -15,11 +15,9 @@ fn is_conflict(claim: &Claim, other: &Claim, holder: Holder, is_choice: bool) ->
     if !claim.scope.overlaps(other.scope) {
         return false;
     }
-    let shares_address =
-        claim.reuse_address && other.reuse_address && holder != Holder::Listening;
-    let shares_port = claim.reuse_port
-        && other.reuse_port
-        && (holder == Holder::Ended || claim.user == other.user);
+    let shares_address = claim.reuse_address && other.reuse_address && holder != Holder::Listening;
+    let shares_port =
+        claim.reuse_port && other.reuse_port && (holder == Holder::Ended || claim.user == other.user);
     // A port that is chosen is one that nobody has, even where it could be shared.
     (!shares_address && !shares_port) || (is_choice && shares_address)
 }

@@ -111,11 +111,8 @@ impl<T> Ports<T> {
     pub const fn new() -> Self {
         Self {
             shards: [const {
-                let shard = Shard {
-                    bound: BTreeMap::new(),
-                    connections: BTreeMap::new(),
-                    ended: VecDeque::new(),
-                };
+                let shard =
+                    Shard { bound: BTreeMap::new(), connections: BTreeMap::new(), ended: VecDeque::new() };
                 SpinLock::new(Rank::PORTS, shard)
             }; SHARDS],
             ended: AtomicUsize::new(0),
@@ -233,9 +230,7 @@ impl<T> Ports<T> {
                 _ => return Err(Errno::EADDRNOTAVAIL),
             }
         }
-        shard
-            .connections
-            .insert(key, Connection { claim, state: State::Live(Arc::downgrade(endpoint)) });
+        shard.connections.insert(key, Connection { claim, state: State::Live(Arc::downgrade(endpoint)) });
         Ok(())
     }
 
@@ -314,7 +309,9 @@ impl<T> Ports<T> {
             self.forget_ended(&mut shard);
             for (&port, list) in &shard.bound {
                 for bound in list {
-                    if let Some(endpoint) = bound.endpoint.upgrade().filter(|endpoint| !is_connected(endpoint)) {
+                    if let Some(endpoint) =
+                        bound.endpoint.upgrade().filter(|endpoint| !is_connected(endpoint))
+                    {
                         let local = Name::new(bound.claim.scope.address, port);
                         let user = bound.claim.user;
                         listed.push(Listed { local, remote: Name::default(), state: Ok(endpoint), user });
@@ -328,9 +325,7 @@ impl<T> Ports<T> {
                         Some(endpoint) => Ok(endpoint),
                         None => continue,
                     },
-                    State::Ended { remains, since } => {
-                        Err((*remains, (*since + TIME_WAIT).since(now)))
-                    }
+                    State::Ended { remains, since } => Err((*remains, (*since + TIME_WAIT).since(now))),
                 };
                 listed.push(Listed {
                     local: Name::new(key.local, key.port),

@@ -27,8 +27,7 @@ fn a_port_is_had_by_one_unless_all_let_it_be_shared() {
     assert_eq!(ports.bind(81, grouped, &two), Ok(81));
     assert_eq!(ports.set_listening(81, &one, true), Ok(()));
     assert_eq!(ports.set_listening(81, &two, true), Ok(()));
-    let chosen: Vec<u8> =
-        (0..4).map(|pick| *ports.find(name(81), pick, |_| true).unwrap()).collect();
+    let chosen: Vec<u8> = (0..4).map(|pick| *ports.find(name(81), pick, |_| true).unwrap()).collect();
     assert!(chosen.contains(&1) && chosen.contains(&2));
 }
 

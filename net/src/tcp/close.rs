@@ -89,8 +89,8 @@ impl Endpoint {
         if condition.contains(Condition::OVER) {
             return;
         }
-        let is_half_closed = condition.contains(Condition::PEER_ENDED)
-            && !condition.contains(Condition::SENDING_ENDED);
+        let is_half_closed =
+            condition.contains(Condition::PEER_ENDED) && !condition.contains(Condition::SENDING_ENDED);
         self.fail(if is_half_closed { Errno::EPIPE } else { Errno::ECONNRESET });
         self.enter(Condition::OVER);
         self.changed.wake_all();

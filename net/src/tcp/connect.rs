@@ -11,6 +11,11 @@ use super::{Condition, Details, Endpoint, Link, PORTS};
 use crate::address::{Address, Name, Scope};
 use crate::route;
 
+/// A number by which one of several listeners is chosen: ports of one client all have the same parity.
+fn pick_by(local: Name) -> usize {
+    usize::from(local.port).wrapping_mul(0x9e37) >> 8
+}
+
 /// How a wish to be connected stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
@@ -64,7 +69,7 @@ impl Endpoint {
         let remote = Name::new(address, to.port);
         self.leave(Condition::SENDING_ENDED | Condition::RECEIVING_ENDED);
         let local = self.take_names(source, remote, user)?;
-        let outcome = match PORTS.find(remote, usize::from(local.port), Self::is_listening) {
+        let outcome = match PORTS.find(remote, pick_by(local), Self::is_listening) {
             Some(listener) => {
                 self.enter(Condition::CONNECTING);
                 self.ask(&listener, local, remote)
@@ -130,7 +135,12 @@ impl Endpoint {
     }
 
     /// Makes the listener's end of a connection for which there is room.
-    pub(super) fn admit(self: &Arc<Self>, client: &Arc<Self>, local: Name, remote: Name) -> Result<(), Errno> {
+    pub(super) fn admit(
+        self: &Arc<Self>,
+        client: &Arc<Self>,
+        local: Name,
+        remote: Name,
+    ) -> Result<(), Errno> {
         let mut new = Self::unnamed(self.is_v6);
         new.link = Once::new();
         new.link.call_once(|| Link::Fused(Arc::downgrade(client)));

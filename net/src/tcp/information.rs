@@ -86,7 +86,5 @@ pub fn state_of_remains(remains: Remains) -> State {
 
 /// Everything that has a port.
 pub fn list() -> Vec<Listed<Endpoint>> {
-    PORTS.list(|endpoint| {
-        endpoint.condition().intersects(Condition::CONNECTED | Condition::CONNECTING)
-    })
+    PORTS.list(|endpoint| endpoint.condition().intersects(Condition::CONNECTED | Condition::CONNECTING))
 }

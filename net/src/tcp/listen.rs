@@ -169,8 +169,7 @@ impl Endpoint {
                 listener.reserved += 1;
                 client
             };
-            let client =
-                client.upgrade().filter(|client| client.condition().contains(Condition::CONNECTING));
+            let client = client.upgrade().filter(|client| client.condition().contains(Condition::CONNECTING));
             let Some(client) = client else {
                 self.cancel_reservation();
                 continue;

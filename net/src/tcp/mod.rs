@@ -89,6 +89,7 @@ pub(crate) struct Details {
 /// One end of a connection, a listener, or what becomes one of them.
 pub struct Endpoint {
     is_v6: bool,
+    tag: AtomicU64,
     condition: AtomicU32,
     error: AtomicI32,
     /// What is in `incoming`; written by who has its turn.
@@ -114,6 +115,7 @@ impl Endpoint {
     fn unnamed(is_v6: bool) -> Self {
         Self {
             is_v6,
+            tag: AtomicU64::new(0),
             condition: AtomicU32::new(0),
             error: AtomicI32::new(0),
             queued: AtomicUsize::new(0),
@@ -163,6 +165,16 @@ impl Endpoint {
     /// Whether it is of IPv6.
     pub fn is_v6(&self) -> bool {
         self.is_v6
+    }
+
+    /// A number by which its owner is told from others: his.
+    pub fn set_tag(&self, tag: u64) {
+        self.tag.store(tag, Ordering::Relaxed);
+    }
+
+    /// The owner's number; 0 if there is none.
+    pub fn tag(&self) -> u64 {
+        self.tag.load(Ordering::Relaxed)
     }
 
     /// What is woken when its readiness changes.
@@ -291,8 +303,7 @@ impl Endpoint {
 
     fn has_room(&self) -> bool {
         let Some(peer) = self.peer() else { return true };
-        let is_roomy =
-            || Self::is_roomy(peer.queued.load(Ordering::SeqCst), self.capacity_to(&peer));
+        let is_roomy = || Self::is_roomy(peer.queued.load(Ordering::SeqCst), self.capacity_to(&peer));
         if is_roomy() {
             return true;
         }
@@ -312,8 +323,7 @@ impl Endpoint {
         let is_open = condition.contains(Condition::CONNECTED) && !condition.contains(Condition::OVER);
         let is_connecting = condition.contains(Condition::CONNECTING);
         let sends_no_more = condition.intersects(Condition::SENDING_ENDED | Condition::OVER);
-        let receives_no_more = condition
-            .intersects(Condition::RECEIVING_ENDED | Condition::PEER_ENDED)
+        let receives_no_more = condition.intersects(Condition::RECEIVING_ENDED | Condition::PEER_ENDED)
             || (condition.contains(Condition::CONNECTED) && !is_open);
         let is_unconnected = !is_open && !is_connecting;
         events.set(PollEvents::HUP, is_unconnected || (sends_no_more && receives_no_more));

@@ -116,9 +116,7 @@ impl Endpoint {
     ) -> Result<usize, Blocked<B::Stop>> {
         // Before the bytes are looked at: what was sent before the end is there if the end is seen.
         let condition = self.condition();
-        let ends = condition.intersects(
-            Condition::PEER_ENDED | Condition::OVER | Condition::RECEIVING_ENDED,
-        );
+        let ends = condition.intersects(Condition::PEER_ENDED | Condition::OVER | Condition::RECEIVING_ENDED);
         let wanted = sink.remaining();
         let target = if how.wait_all { wanted } else { wanted.min(self.low_water()) };
         let queued = self.queued.load(Ordering::Acquire);

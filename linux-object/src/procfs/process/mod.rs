@@ -83,7 +83,7 @@ impl Subject {
     }
 
     /// The attributes of something in its directory.
-    fn attributes(&self, inode: u64, permissions: u32) -> Attributes {
+    pub(in crate::procfs) fn attributes(&self, inode: u64, permissions: u32) -> Attributes {
         let process = self.process.clone();
         attributes_of(inode, permissions).owned_by(move || {
             let credentials = process.credentials();
@@ -141,7 +141,7 @@ const ENTRIES: &[Entry] = &[
     of_process("task", 0o555, Kind::Directory(task_directory)),
     entry("fd", 0o500, Kind::Directory(descriptors::directory)),
     entry("fdinfo", 0o555, Kind::Directory(descriptors::info_directory)),
-    entry("net", 0o555, Kind::Directory(empty_directory)),
+    entry("net", 0o555, Kind::Directory(super::network::directory)),
     entry("environ", 0o400, Kind::Memory(memory::environment)),
     entry("auxv", 0o400, Kind::Inside(memory::auxiliary)),
     entry("status", 0o444, Kind::Text(status::status)),
@@ -256,10 +256,6 @@ impl DynamicEntries for ProcessDirectory {
             }
         })
     }
-}
-
-fn empty_directory(subject: &Subject, inode: u64) -> Arc<dyn INode> {
-    DirectoryNode::new(subject.attributes(inode, 0o555))
 }
 
 fn task_directory(subject: &Subject, inode: u64) -> Arc<dyn INode> {
