@@ -5,7 +5,7 @@
 #   APPEND=        more words for the kernel's command line
 #   DRIVE=         disk image               SNAPSHOT=1    throw away what is written to it
 #   CONSOLE=ttyS0  or hvc0                  LINUX=1       boot Debian's Linux instead
-#   IMAGE=none     only the initial file system; small or full: a disk image of Debian packages
+#   IMAGE=small    a disk image of Debian packages; or full; none: only the initial file system, busybox
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
@@ -15,7 +15,7 @@ MAKEFLAGS += --no-print-directory
 SMP ?= 1
 MEM ?= 1G
 CONSOLE ?= ttyS0
-IMAGE ?= none
+IMAGE ?= small
 override SETUP := scripts/setup.sh
 override MACHINE = --smp $(SMP) --mem $(MEM) --console $(CONSOLE) $(if $(APPEND),--append '$(APPEND)') \
 	$(if $(DRIVE),--drive '$(DRIVE)') $(if $(filter-out 0,$(SNAPSHOT)),--snapshot) $(if $(LINUX_WANTED),--linux) --image $(IMAGE)
@@ -31,7 +31,7 @@ help: ## list the targets
 setup: ## install what running needs (make run does it too)
 	@$(SETUP) host rust crates qemu guest
 
-run: ## boot to a prompt in QEMU
+run: ## boot a disk image to a prompt in QEMU
 	@$(SETUP) host rust crates qemu guest $(if $(LINUX_WANTED),linux) $(IMAGE_COMPONENT)
 	@$(if $(LINUX_WANTED),,scripts/build.py)
 	@scripts/run.py $(MACHINE)

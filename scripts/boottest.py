@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Boots the kernel in QEMU and checks how that ends.
 
-    boottest.py [--linux] [--image small|full] [--harts 1,2,4] [--memory 128M,1G] [NAME ...]
+    boottest.py [--linux|--debug] [--image small|full] [--harts 1,2,4] [--memory 128M,1G] [NAME ...]
 
 A case is a kernel command line, how the run must end, and words that must be on the console. The
 verdict is how the machine ended (see qemu.py): guest programs power off when they succeed and reboot
@@ -17,7 +17,8 @@ Three sources of cases:
   the name may follow what the test needs: `harts=N` at least, `disk=KIND` (see testdisk.py), and at
   the end of the line `panics=PATTERN` if it passes by a panic whose message matches.
 
-With --linux, Debian's Linux runs what both kernels must pass: the judge goes first. With --image, guest
+With --linux, Debian's Linux runs what both kernels must pass: the judge goes first. With --debug, our kernel is the one with
+debug assertions and overflow checks (build.py --debug), which is slower. With --image, guest
 tests run from that disk image, whose root is mounted for reading only, instead of the initial file system.
 """
 
@@ -28,6 +29,7 @@ import re
 import time
 
 import bad_initramfs
+import build
 import guest
 import qemu
 import run
@@ -337,7 +339,9 @@ def run_all(cases, machines, linux, image):
 
 def _main():
     parser = argparse.ArgumentParser(description="Boot in QEMU and check how it ends.")
-    parser.add_argument("--linux", action="store_true", help="Debian's Linux instead of our kernel")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--linux", action="store_true", help="Debian's Linux instead of our kernel")
+    which.add_argument("--debug", action="store_true", help="our kernel with debug assertions and overflow checks")
     parser.add_argument("--harts", default="1,2,4", help="numbers of harts, separated by commas")
     parser.add_argument("--memory", default="1G", help="sizes, separated by commas")
     parser.add_argument("--kind", choices=["cases", "guest", "kernel"], action="append",
@@ -365,7 +369,8 @@ def _main():
     if options.list:
         print("\n".join(case.name for case in cases))
         return 0
-    machines = [qemu.Machine(harts=int(harts), memory=memory)
+    kernel = build.DEBUG_PRODUCTS / "Image" if options.debug else qemu.Machine.kernel
+    machines = [qemu.Machine(kernel=kernel, harts=int(harts), memory=memory)
                 for harts, memory in itertools.product(options.harts.split(","), options.memory.split(","))]
     passed, failed = run_all(cases, machines, options.linux, options.image)
     print(f"{passed} passed, {failed} failed")

@@ -40,8 +40,8 @@ def groups():
     return sorted(found.difference(LEFT_OUT))
 
 
-def initramfs():
-    """The boot file system with the suite."""
+def suite_tree():
+    """The boot file system with the suite, without the list of the groups to run."""
     tree = mkinitramfs.Tree()
     mkinitramfs.read_recipe(tree, PROJECT / "rootfs/initramfs")
     tree.add("/suite", mkinitramfs.Entry(0o40755))
@@ -59,7 +59,7 @@ def initramfs():
     # The suite can say what it runs next, which tells where it hangs; the line is there as a comment.
     runner = tree.entries["suite/testsuite/runtest"]
     runner.data = re.sub(rb'(?m)^#(\s*echo "Running test)', rb"\1", runner.data)
-    return mkinitramfs.write_archive(tree, TARGET / "initramfs-busybox-suite.cpio.gz")
+    return tree
 
 
 @dataclasses.dataclass
@@ -90,9 +90,11 @@ def read(console, outcome):
 def run(linux, wanted, harts):
     """Runs groups on a kernel, in as many boots as it needs."""
     outcome, left, boots = Outcome({}, []), list(wanted), 0
-    archive, kernel = initramfs(), "linux" if linux else "ours"
+    tree, kernel = suite_tree(), "linux" if linux else "ours"
     while left:
-        machine = qemu.Machine(harts=harts, initrd=archive, append=f"quiet rdinit=/init -- sh /suite/run.sh {' '.join(left)}")
+        tree.entries["suite/groups"] = mkinitramfs.Entry(0o100644, "\n".join(left).encode())
+        archive = mkinitramfs.write_archive(tree, TARGET / "initramfs-busybox-suite.cpio.gz")
+        machine = qemu.Machine(harts=harts, initrd=archive, append="quiet rdinit=/init -- sh /suite/run.sh")
         if linux:
             machine.kernel, machine.initrd = qemu.LINUX_IMAGE, guest.for_linux(archive)
             machine.append = f"panic=-1 {machine.append}"

@@ -1,5 +1,6 @@
 //! Syscalls on files, by topic.
 
+mod control;
 mod directory;
 mod open;
 mod ranges;
@@ -20,6 +21,7 @@ use linux_object::thread::Resources;
 use crate::argument::{Fd, PathAddress};
 use crate::call::{Call, Caller, Outcome, attempt_for};
 
+pub use control::*;
 pub use directory::*;
 pub use open::*;
 pub use ranges::*;

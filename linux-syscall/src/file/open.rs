@@ -7,7 +7,6 @@ use linux_abi::file::{
     F_ADD_SEALS, F_DUPFD, F_DUPFD_CLOEXEC, F_GET_SEALS, F_GETFD, F_GETFL, F_GETPIPE_SZ, F_SETFD, F_SETFL,
     F_SETPIPE_SZ, FD_CLOEXEC, OpenFlags,
 };
-use linux_abi::terminal::{FIOCLEX, FIONBIO, FIONCLEX};
 use linux_object::file::open::{open, try_open};
 use linux_object::file::{OpenFile, PipeEnd, PipeEnds, pipe};
 use linux_object::memory::memory_file;
@@ -181,23 +180,4 @@ pub fn fcntl(call: &mut Call<'_>, fd: Fd, command: i32, argument: usize) -> Resu
         _ => return Err(Errno::EINVAL),
     };
     Ok(Outcome::Done(done))
-}
-
-pub fn ioctl(call: &mut Call<'_>, fd: Fd, request: u32, argument: UserAddress) -> Result<Outcome, Errno> {
-    let file = descriptor(call, fd)?;
-    let (memory, thread) = (call.memory(), call.owned_thread());
-    match request {
-        FIOCLEX | FIONCLEX => {
-            call.resources.files.set_close_on_exec(fd.0, request == FIOCLEX)?;
-            Ok(Outcome::Done(0))
-        }
-        FIONBIO => Ok(attempt(call, move || {
-            let wanted: i32 = memory.read(argument.get())?;
-            let mut flags = OpenFlags::from_bits_retain(file.flags());
-            flags.set(OpenFlags::NONBLOCK, wanted != 0);
-            file.set_flags(flags)?;
-            Ok(0)
-        })),
-        _ => Ok(attempt(call, move || file.file().try_control(request, argument.0, &memory, &thread))),
-    }
 }
