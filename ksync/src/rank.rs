@@ -42,6 +42,10 @@ impl Rank {
     pub const FILE_SYSTEM: Self = Self::new(1500, "file system");
     /// One inode's or directory's fields. Under its filesystem.
     pub const INODE: Self = Self::new(1600, "inode");
+    /// The table of System V's objects.
+    pub const IPC_TABLE: Self = Self::new(1650, "ipc table");
+    /// One of those objects. Under their table.
+    pub const IPC_OBJECT: Self = Self::new(1660, "ipc object");
     /// One bucket of futex waiters: taken with nothing held, or with another bucket of a lower number.
     pub const FUTEX: Self = Self::new(1700, "futex bucket");
 

@@ -37,12 +37,15 @@ const fn field<const N: usize>(text: &[u8]) -> [u8; N] {
 
 /// What `uname` tells.
 pub fn system_name() -> Utsname {
+    // One after the other: within the expression below both locks would be held.
+    let nodename = *HOST_NAME.lock();
+    let domainname = *DOMAIN_NAME.lock();
     Utsname {
         sysname: field(b"Linux"),
-        nodename: *HOST_NAME.lock(),
+        nodename,
         release: field(RELEASE.as_bytes()),
         version: field(VERSION.as_bytes()),
         machine: field(b"riscv64"),
-        domainname: *DOMAIN_NAME.lock(),
+        domainname,
     }
 }

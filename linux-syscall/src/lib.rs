@@ -31,6 +31,7 @@ mod process;
 mod roots;
 mod rseq;
 mod schedule;
+mod shared_memory;
 mod signal;
 mod signal_frame;
 mod socket;

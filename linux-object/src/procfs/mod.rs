@@ -26,6 +26,7 @@ use rcore_fs::generated::{
 use rcore_fs::{Attempt, FileSystem, INode};
 
 use crate::clock;
+use crate::ipc::shared_memory;
 use crate::process::{find_process, next_process};
 use crate::thread::{Thread, current_thread};
 use process::Subject;
@@ -66,11 +67,17 @@ pub fn file_system() -> Result<Arc<dyn FileSystem>, Errno> {
     }
     root.add("sys", sysctl::directory(&mut attributes)?)?;
     let own = DirectoryNode::new(attributes(DIRECTORY));
-    for (name, writer) in OWN_FILES.lock().clone() {
+    // The lock is not held while the files are added.
+    let own_files = OWN_FILES.lock().clone();
+    for (name, writer) in own_files {
         let content = text::Text(move |output: &mut ContentBuffer| Ok(writer(output)?));
         own.add(name, FileNode::new(attributes(0o444), content))?;
     }
     root.add("zcore", own)?;
+    let shared = DirectoryNode::new(attributes(DIRECTORY));
+    let segments = text::Text(|output: &mut ContentBuffer| Ok(shared_memory::write_table(output)?));
+    shared.add("shm", FileNode::new(attributes(0o444), segments))?;
+    root.add("sysvipc", shared)?;
     Ok(GeneratedFileSystem::new("proc", PROC_SUPER_MAGIC, root))
 }
 

@@ -15,6 +15,7 @@ use net::settings::{self, LARGEST_BACKLOG};
 use rcore_fs::generated::{Attributes, ContentBuffer, DirectoryNode, FileNode, GeneratedFile};
 use rcore_fs::{Attempt, INode};
 
+use crate::ipc::shared_memory;
 use crate::thread::current_thread;
 use crate::{process, random, version};
 
@@ -90,6 +91,9 @@ static SETTINGS: &[Setting] = &[
     number(KERNEL, "overflowuid", 65534),
     number(KERNEL, "overflowgid", 65534),
     number(KERNEL, "panic", 0),
+    number(KERNEL, "shmmax", shared_memory::LARGEST),
+    number(KERNEL, "shmall", shared_memory::LARGEST),
+    number(KERNEL, "shmmni", shared_memory::MOST_SEGMENTS as u64),
     text(KERNEL, "core_pattern", "core"),
     number(KERNEL, "randomize_va_space", 2),
     now(RANDOM, "boot_id", || boot_id().into()),

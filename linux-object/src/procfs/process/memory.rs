@@ -13,6 +13,7 @@ use rcore_fs::SlowPath;
 use rcore_fs::generated::ContentBuffer;
 
 use super::Subject;
+use crate::ipc::shared_memory::Attachment;
 use crate::namespace::Place;
 use crate::obstacle::complete;
 use crate::procfs::text::{Produced, append_escaped, shown_path};
@@ -32,6 +33,8 @@ pub(super) fn areas(space: &AddressSpace) -> impl Iterator<Item = AreaInfo> {
     })
 }
 
+/// Where segments of shared memory seem to be files.
+const SEGMENTS_DEVICE: DeviceNumber = DeviceNumber::new(0, 1);
 /// The column where names begin.
 const NAME_COLUMN: usize = 73;
 
@@ -45,11 +48,18 @@ fn write_area(area: &AreaInfo, stack_start: usize, output: &mut ContentBuffer) -
     let line_start = output.len();
     let flag = |right, letter| if area.protection.contains(right) { letter } else { '-' };
     let place = area.origin.as_deref().and_then(|origin| origin.downcast_ref::<Place>());
+    let attachment = area.origin.as_deref().and_then(|origin| origin.downcast_ref::<Attachment>());
     let offset = match &area.backing {
-        Backing::Object { first_page, .. } if place.is_some() => first_page * PAGE_SIZE as u64,
+        Backing::Object { first_page, .. } if place.is_some() || attachment.is_some() => {
+            first_page * PAGE_SIZE as u64
+        }
         _ => 0,
     };
-    let device = place.map_or(DeviceNumber::default(), |place| place.mount().device());
+    let (device, inode) = match (place, attachment) {
+        (Some(place), _) => (place.mount().device(), place.inode().number()),
+        (None, Some(attachment)) => (SEGMENTS_DEVICE, attachment.segment().id() as u64),
+        (None, None) => (DeviceNumber::default(), 0),
+    };
     write!(
         output,
         "{:08x}-{:08x} {}{}{}{} {offset:08x} {:02x}:{:02x} {} ",
@@ -61,7 +71,7 @@ fn write_area(area: &AreaInfo, stack_start: usize, output: &mut ContentBuffer) -
         if area.shared { 's' } else { 'p' },
         device.major(),
         device.minor(),
-        place.map_or(0, |place| place.inode().number()),
+        inode,
     )?;
     let special = area.origin.as_deref().and_then(|origin| origin.downcast_ref::<SpecialArea>());
     let name = match special {
@@ -70,7 +80,7 @@ fn write_area(area: &AreaInfo, stack_start: usize, output: &mut ContentBuffer) -
         None if area.range.contains(&VirtAddr::new(stack_start)) => Some("[stack]"),
         None => None,
     };
-    if name.is_some() || place.is_some() {
+    if name.is_some() || place.is_some() || attachment.is_some() {
         while output.len() - line_start < NAME_COLUMN {
             output.append(b" ")?;
         }
@@ -79,6 +89,8 @@ fn write_area(area: &AreaInfo, stack_start: usize, output: &mut ContentBuffer) -
         && let Ok(place) = origin.downcast::<Place>()
     {
         append_escaped(output, &shown_path(&place)?, b"\n")?;
+    } else if let Some(attachment) = attachment {
+        write!(output, "/SYSV{:08x} (deleted)", attachment.segment().key())?;
     } else if let Some(name) = name {
         output.append(name.as_bytes())?;
     }
