@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Uses a disk image as a person would, at its shell, on either kernel.
 
-    imagetest.py --image small|full [--linux] [--harts N] [--list] [NAME ...]
+    imagetest.py --image small|full [--linux|--debug] [--harts N] [--repeat N] [--list] [NAME ...]
 
 Two kinds of checks. Scripts of rootfs/images/checks/, which are in the image under /tests/checks: the verdict
 is their exit status. Dialogues, below: they type keys into editors and shells, and judge by the statuses of
@@ -16,6 +16,7 @@ import pathlib
 import re
 import time
 
+import build
 import guest
 import qemu
 import run
@@ -214,7 +215,7 @@ def run_checks(options, wanted):
     passed = failed = boots = 0
     session = None
     try:
-        for name, check in wanted.items():
+        for name, check in list(wanted.items()) * options.repeat:
             started = time.monotonic()
             begin, problem, lost = 0, "", False
             try:
@@ -238,7 +239,7 @@ def run_checks(options, wanted):
             if lost:
                 if session is None:
                     # It does not boot: the others would not, either.
-                    return passed, len(wanted) - passed
+                    return passed, len(wanted) * options.repeat - passed
                 session.__exit__(None, None, None)
                 session = None
         if session is not None:
@@ -258,11 +259,15 @@ def run_checks(options, wanted):
 def _main():
     parser = argparse.ArgumentParser(description="Use a disk image as a person would.")
     parser.add_argument("--image", choices=["small", "full"], default="small")
-    parser.add_argument("--linux", action="store_true", help="Debian's Linux instead of our kernel")
-    parser.add_argument("--kernel", type=pathlib.Path, help="another image of our kernel")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--linux", action="store_true", help="Debian's Linux instead of our kernel")
+    which.add_argument("--debug", dest="kernel", action="store_const", const=build.DEBUG_PRODUCTS / "Image",
+                       help="our kernel with debug assertions and overflow checks")
+    which.add_argument("--kernel", type=pathlib.Path, help="another image of our kernel")
     parser.add_argument("--harts", type=int, default=2)
     parser.add_argument("--memory", default="1G")
     parser.add_argument("--append", default="", help="more words for the kernel's command line")
+    parser.add_argument("--repeat", type=int, default=1, help="all of it so many times, in one boot")
     parser.add_argument("--list", action="store_true", help="print the names and do nothing")
     parser.add_argument("names", nargs="*", help="only these checks")
     options = parser.parse_args()

@@ -2,11 +2,15 @@
 """Small measurements for acceptance.py: each prints `measured: NUMBER`.
 
     measure.py seconds COMMAND...   how long a command takes that succeeds
-    measure.py prompt [--linux]     seconds from `make run` to a prompt that answers, then powers off
+    measure.py prompt [--linux|--no-image]
+                                    seconds from `make run` to a prompt that answers, then powers off
     measure.py kernel NAME          what the test NAME inside the kernel measures
     measure.py idle [HARTS] [--linux]   timer interrupts a second, all harts together, while a shell sleeps
-    measure.py boot                 seconds of guest time from the kernel's entry to the first program's, the
-                                    log on the console included (in runs that count instructions as time)
+    measure.py boot [IMAGE]         seconds of guest time from the kernel's entry to the first program's, the
+                                    log on the console included (in runs that count instructions as time); from
+                                    the initial file system, or from a disk image
+    measure.py memory IMAGE         MiB of a machine's memory that are not free when a disk image has come to its
+                                    prompt: the kernel, its tables, programs and what is cached of the disk
 """
 
 import os
@@ -19,10 +23,13 @@ import time
 
 import guest
 import qemu
+import run
+import session
 from environment import PROJECT, TARGET, Failure, main
 
 PROMPT_LIMIT_SECONDS = 120
 BOOT_LIMIT_SECONDS = 120
+MEBIBYTE = 1 << 20
 
 # QEMU's log of traps (-d int), and the kernel's of its boot.
 TIMER_INTERRUPT = re.compile(r"async:1, cause:0*5\b")
@@ -93,17 +100,33 @@ def idle(harts, linux):
     return max(counts[1] - counts[0], 0) / (long - shortly)
 
 
-def boot():
+def boot(image):
     """The median of what the kernel says about some boots."""
     values = []
     for _ in range(3):
-        console = _boot(qemu.Machine(append="rdinit=/init -- true", initrd=guest.initramfs(),
-                                     icount="shift=1,sleep=off"))
+        if image == run.NO_IMAGE:
+            machine = qemu.Machine(append="rdinit=/init -- true", initrd=guest.initramfs(), icount="shift=1,sleep=off")
+        else:
+            # Time goes on while the disk works.
+            machine = qemu.Machine(append="root=/dev/vda ro init=/sbin/init -- true", icount="shift=1,sleep=on")
+            run.image_machine(machine, image, False, ",snapshot=on")
+        console = _boot(machine)
         found = FIRST_PROGRAM.search(console)
         if not found:
             raise Failure("the kernel does not say when its first program started")
         values.append(int(found[1]) / 1e6)
     return sorted(values)[1]
+
+
+def memory(image):
+    """What is not free when a shell waits for its first command."""
+    size = 1024 * MEBIBYTE
+    machine = run.image_machine(qemu.Machine(append="quiet", memory=str(size // MEBIBYTE)), image, False, ",snapshot=on")
+    with session.Session(machine, TARGET / "log" / f"memory-{image}.log") as shell:
+        shell.expect(r"# $", BOOT_LIMIT_SECONDS)
+        shell.send("while read -r name value unit; do echo \"$name $value $unit\"; done </proc/meminfo\n")
+        free = int(shell.expect(r"\nMemFree: (\d+) kB\r", BOOT_LIMIT_SECONDS)[1]) * 1024
+    return (size - free) / MEBIBYTE
 
 
 def _read_until(keyboard, pattern, console, started):
@@ -129,15 +152,17 @@ def _main():
     match sys.argv[1:]:
         case ["seconds", *command] if command:
             value = seconds(command)
-        case ["prompt", *rest] if rest in ([], ["--linux"]):
-            value = prompt(["LINUX=1"] if rest else [])
+        case ["prompt", *rest] if rest in ([], ["--linux"], ["--no-image"]):
+            value = prompt([{"--linux": "LINUX=1", "--no-image": "IMAGE=none"}[word] for word in rest])
         case ["kernel", name]:
             value = kernel(name)
         case ["idle", *rest] if set(rest) <= {"--linux", "1", "2", "4", "8"}:
             harts = [int(word) for word in rest if word.isdigit()]
             value = idle(harts[0] if harts else 1, "--linux" in rest)
-        case ["boot"]:
-            value = boot()
+        case ["boot", *rest] if rest in ([], ["small"], ["full"]):
+            value = boot(rest[0] if rest else run.NO_IMAGE)
+        case ["memory", "small" | "full" as image]:
+            value = memory(image)
         case _:
             raise Failure(__doc__)
     print(f"measured: {value:.3f}")

@@ -7,6 +7,7 @@ use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU32, Ordering};
 
 use kernel_hal::{PAGE_SIZE, VirtAddr};
 use kernel_object::frame::{Frame, FrameKind, PinnedFrame, SharedFrame};
@@ -39,15 +40,16 @@ const MOST_DIRECT_PAGES: usize = 64;
 const MOST_FINISHED: usize = 64;
 
 static NEVER: WaitQueue = WaitQueue::new("always ready");
+static DISK_COUNT: AtomicU32 = AtomicU32::new(0);
 static DISKS: SpinLock<Vec<(String, Arc<Disk>)>> = SpinLock::new(Rank::DEVICE_TABLE, Vec::new());
 
 /// Makes a disk known by its name: filesystems can be mounted from it, and it has a node in `/dev`.
 pub fn add_disk(name: &str, device: Arc<dyn BlockDevice>) -> Arc<Disk> {
-    let mut disks = DISKS.lock();
-    let number = DeviceNumber::new(DISK_MAJOR, disks.len() as u32 * MINORS_PER_DISK);
+    let minor = DISK_COUNT.fetch_add(1, Ordering::Relaxed) * MINORS_PER_DISK;
+    let number = DeviceNumber::new(DISK_MAJOR, minor);
+    // Not under the list's lock: a disk brings pages with it.
     let disk = Disk::new(device, number);
-    disks.push((name.to_string(), disk.clone()));
-    drop(disks);
+    DISKS.lock().push((name.to_string(), disk.clone()));
     device_files::add_block_device(name, number, PERMISSIONS);
     disk
 }

@@ -1,9 +1,9 @@
 #!/bin/bash
 # image: full
-# fio in memory by several engines, plocate and bfs on the root.
+# fio in memory by calls that wait, plocate and bfs on the root.
 set -eu
 cd /tmp
-for engine in psync mmap libaio io_uring; do
+for engine in sync psync pvsync2 mmap; do
     fio --name=test --filename=/tmp/fio-file --size=4M --rw=randrw --bs=4k --ioengine=$engine --verify=crc32c \
         --minimal >/tmp/fio-output || { echo "fio with $engine failed"; exit 1; }
 done
