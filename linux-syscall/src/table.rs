@@ -9,13 +9,8 @@ use crate::call::{Call, IntoOutcome, Outcome, is_error};
 use crate::strace::Meaning;
 use crate::{
     attributes, clone, control, counters, epoll, event, execute, extended_attributes, file, futex, hardware,
-<<<<<<< HEAD
-    identity, limits, memory, mount, names, poll, process, roots, rseq, schedule, signal, socket, system,
-    time, timers, usage, wait,
-=======
     identity, limits, memory, mount, names, poll, process, roots, rseq, schedule, shared_memory, signal,
-    socket, system, time, usage, wait,
->>>>>>> d06cb30 (System V's shared memory)
+    socket, system, time, timers, usage, wait,
 };
 use linux_abi::Errno;
 
@@ -257,15 +252,11 @@ syscall_table! {
     177 getegid() => identity::getegid, Full, "";
     178 gettid() => process::gettid, Full, "";
     179 sysinfo(result: UserAddress) => system::sysinfo, Full, "";
-<<<<<<< HEAD
-    198 socket(family: i32, kind: i32, protocol: i32) => socket::socket, Partial, "IPv4 and IPv6: TCP and UDP inside the machine";
-=======
     194 shmget(key: i32, size: usize, flags: i32) => shared_memory::shmget, Partial, "no huge pages";
     195 shmctl(id: i32, command: i32, buffer: UserAddress) => shared_memory::shmctl, Full, "";
     196 shmat(id: i32, address: UserAddress, flags: i32) => shared_memory::shmat, Full, "";
     197 shmdt(address: UserAddress) => shared_memory::shmdt, Full, "";
-    198 socket(family: i32, kind: i32, protocol: i32) => socket::socket, Partial, "no family has single sockets; local ones come in pairs";
->>>>>>> d06cb30 (System V's shared memory)
+    198 socket(family: i32, kind: i32, protocol: i32) => socket::socket, Partial, "IPv4 and IPv6: TCP and UDP inside the machine";
     199 socketpair(family: i32, kind: i32, protocol: i32, result: UserAddress) => socket::socketpair, Full, "";
     200 bind(fd: Fd, address: UserAddress, len: u32) => socket::bind, Partial, "not of local sockets, which come in pairs";
     201 listen(fd: Fd, backlog: i32) => socket::listen, Partial, "not of local sockets, which come in pairs";
