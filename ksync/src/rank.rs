@@ -49,6 +49,9 @@ impl Rank {
     /// One bucket of futex waiters: taken with nothing held, or with another bucket of a lower number.
     pub const FUTEX: Self = Self::new(1700, "futex bucket");
 
+    /// The table of locks on files: a closing file gives its own up, whatever its owner holds.
+    pub const FILE_LOCKS: Self = Self::new(1750, "file locks");
+
     // Memory.
     /// One address space's map of areas. Taken by faults and by mmap; above it only process and file state.
     pub const ADDRESS_SPACE: Self = Self::new(2000, "address space");

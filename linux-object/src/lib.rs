@@ -20,6 +20,7 @@ pub mod hardware;
 pub mod ipc;
 pub mod kernel_messages;
 pub mod load;
+pub mod locks;
 pub mod machine;
 pub mod memory;
 pub mod namespace;

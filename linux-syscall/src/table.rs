@@ -121,8 +121,9 @@ syscall_table! {
     22 epoll_pwait(epoll: Fd, events: UserAddress, count: i32, timeout: i32, mask: UserAddress, set_size: usize) => epoll::epoll_pwait, Full, "";
     23 dup(fd: Fd) => file::dup, Full, "";
     24 dup3(old: Fd, new: Fd, flags: OpenArgument) => file::dup3, Full, "";
-    25 fcntl(fd: Fd, command: i32, argument: usize) => file::fcntl, Partial, "no locks, no signals, no leases";
+    25 fcntl(fd: Fd, command: i32, argument: usize) => file::fcntl, Partial, "no signals, no leases";
     29 ioctl(fd: Fd, request: u32, argument: UserAddress) => file::ioctl, Full, "what is known depends on the file";
+    32 flock(fd: Fd, operation: i32) => file::flock, Full, "";
     33 mknodat(directory: Fd, path: PathAddress, mode: Mode, device: u32) => names::mknodat, Full, "";
     34 mkdirat(directory: Fd, path: PathAddress, mode: Mode) => names::mkdirat, Full, "";
     35 unlinkat(directory: Fd, path: PathAddress, flags: u32) => names::unlinkat, Full, "";
@@ -256,12 +257,12 @@ syscall_table! {
     195 shmctl(id: i32, command: i32, buffer: UserAddress) => shared_memory::shmctl, Full, "";
     196 shmat(id: i32, address: UserAddress, flags: i32) => shared_memory::shmat, Full, "";
     197 shmdt(address: UserAddress) => shared_memory::shmdt, Full, "";
-    198 socket(family: i32, kind: i32, protocol: i32) => socket::socket, Partial, "IPv4 and IPv6: TCP and UDP inside the machine";
+    198 socket(family: i32, kind: i32, protocol: i32) => socket::socket, Partial, "local; IPv4 and IPv6: TCP and UDP inside the machine";
     199 socketpair(family: i32, kind: i32, protocol: i32, result: UserAddress) => socket::socketpair, Full, "";
-    200 bind(fd: Fd, address: UserAddress, len: u32) => socket::bind, Partial, "not of local sockets, which come in pairs";
-    201 listen(fd: Fd, backlog: i32) => socket::listen, Partial, "not of local sockets, which come in pairs";
-    202 accept(fd: Fd, address: UserAddress, len: UserAddress) => socket::accept, Partial, "not of local sockets, which come in pairs";
-    203 connect(fd: Fd, address: UserAddress, len: u32) => socket::connect, Partial, "not of local sockets, which come in pairs; TCP does not disconnect by AF_UNSPEC";
+    200 bind(fd: Fd, address: UserAddress, len: u32) => socket::bind, Full, "";
+    201 listen(fd: Fd, backlog: i32) => socket::listen, Full, "";
+    202 accept(fd: Fd, address: UserAddress, len: UserAddress) => socket::accept, Full, "";
+    203 connect(fd: Fd, address: UserAddress, len: u32) => socket::connect, Partial, "TCP does not disconnect by AF_UNSPEC";
     204 getsockname(fd: Fd, address: UserAddress, len: UserAddress) => socket::getsockname, Full, "";
     205 getpeername(fd: Fd, address: UserAddress, len: UserAddress) => socket::getpeername, Full, "";
     206 sendto(fd: Fd, bytes: UserAddress, len: usize, flags: u32, address: UserAddress, address_len: u32) => socket::transfer::sendto, Full, "";
@@ -288,7 +289,7 @@ syscall_table! {
     232 mincore(address: UserAddress, len: usize, result: UserAddress) => memory::mincore, Full, "";
     233 madvise(address: UserAddress, len: usize, advice: i32) => memory::madvise, Partial, "no merging of pages, no huge pages, no broken memory: EINVAL";
     240 rt_tgsigqueueinfo(process: i32, thread: i32, signal: i32, info: UserAddress) => signal::rt_tgsigqueueinfo, Full, "";
-    242 accept4(fd: Fd, address: UserAddress, len: UserAddress, flags: i32) => socket::accept4, Partial, "not of local sockets, which come in pairs";
+    242 accept4(fd: Fd, address: UserAddress, len: UserAddress, flags: i32) => socket::accept4, Full, "";
     243 recvmmsg(fd: Fd, messages: UserAddress, count: u32, flags: u32, timeout: UserAddress) => socket::message::recvmmsg, Full, "";
     258 riscv_hwprobe(pairs: UserAddress, pair_count: usize, set_bytes: usize, set: UserAddress, flags: u32) => hardware::riscv_hwprobe, Partial, "vendor numbers are zero";
     259 riscv_flush_icache(start: UserAddress, end: UserAddress, flags: usize) => hardware::riscv_flush_icache, Full, "";

@@ -33,6 +33,7 @@ use linux_abi::stat::FileType;
 use rcore_fs::{DirectorySink, FIRST_ENTRY, INode};
 
 use crate::epoll::{Registration, Watcher};
+use crate::locks;
 use crate::memory::mapping::MappedContent;
 use crate::namespace::Place;
 use crate::obstacle::{Attempt, Obstacle, Slow, Waitable};
@@ -382,6 +383,7 @@ impl OpenFile {
 
 impl Drop for OpenFile {
     fn drop(&mut self) {
+        locks::opening_ended(self);
         if let Some(watchers) = self.watchers.get() {
             let watchers = core::mem::take(&mut *watchers.lock());
             watchers.iter().filter_map(Watcher::upgrade).for_each(|watcher| watcher.end());

@@ -8,6 +8,7 @@ use ksync::{Rank, SpinLock};
 use linux_abi::Errno;
 
 use super::OpenFile;
+use crate::locks;
 
 /// Numbers are below this, whatever the limits (Linux's `nr_open`).
 pub const MOST_DESCRIPTORS: usize = 1 << 20;
@@ -116,6 +117,10 @@ impl FileTable {
         let mut entries = self.entries.lock();
         let previous = entries.get_mut(number).and_then(Option::take);
         put(&mut entries, self.limit(), number, Entry { file, close_on_exec })?;
+        drop(entries);
+        if let Some(entry) = &previous {
+            locks::descriptor_closed(self, &entry.file);
+        }
         Ok(previous.map(|entry| entry.file))
     }
 
@@ -124,6 +129,8 @@ impl FileTable {
         let mut entries = self.entries.lock();
         let slot = usize::try_from(number).ok().and_then(|index| entries.get_mut(index));
         let entry = slot.and_then(Option::take).ok_or(Errno::EBADF)?;
+        drop(entries);
+        locks::descriptor_closed(self, &entry.file);
         Ok(entry.file)
     }
 
@@ -167,7 +174,10 @@ impl FileTable {
     fn take_all(&self, wanted: impl Fn(&Entry) -> bool) -> Vec<Arc<OpenFile>> {
         let mut entries = self.entries.lock();
         let chosen = entries.iter_mut().filter(|slot| slot.as_ref().is_some_and(&wanted));
-        chosen.filter_map(|slot| Some(slot.take()?.file)).collect()
+        let taken: Vec<Arc<OpenFile>> = chosen.filter_map(|slot| Some(slot.take()?.file)).collect();
+        drop(entries);
+        taken.iter().for_each(|file| locks::descriptor_closed(self, file));
+        taken
     }
 }
 

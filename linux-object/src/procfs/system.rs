@@ -10,6 +10,7 @@ use rcore_fs::generated::ContentBuffer;
 
 use super::process::ticks;
 use super::text::Produced;
+use crate::locks::{self, LockKind, LockRange};
 use crate::{clock, console, file, load, machine, namespace, process, version};
 
 type Writer = fn(&mut ContentBuffer) -> Produced;
@@ -26,6 +27,7 @@ pub(super) const FILES: &[(&str, u32, Writer)] = &[
     ("filesystems", READ_ONLY, file_systems),
     ("interrupts", READ_ONLY, interrupts),
     ("loadavg", READ_ONLY, load_averages),
+    ("locks", READ_ONLY, file_locks),
     ("meminfo", READ_ONLY, memory),
     ("partitions", READ_ONLY, partitions),
     ("stat", READ_ONLY, statistics),
@@ -34,6 +36,20 @@ pub(super) const FILES: &[(&str, u32, Writer)] = &[
     ("version", READ_ONLY, version),
     ("vmstat", READ_ONLY, memory_statistics),
 ];
+
+fn file_locks(output: &mut ContentBuffer) -> Produced {
+    for (index, lock) in locks::list().iter().enumerate() {
+        let kind = if lock.kind == LockKind::Exclusive { "WRITE" } else { "READ" };
+        let (sort, device) = (lock.sort, lock.device);
+        write!(output, "{}: {sort:6} ADVISORY  {kind} {} ", index + 1, lock.process)?;
+        write!(output, "{:02x}:{:02x}:{} {} ", device.major(), device.minor(), lock.inode, lock.range.first)?;
+        match lock.range.last {
+            LockRange::END => writeln!(output, "EOF")?,
+            last => writeln!(output, "{last}")?,
+        }
+    }
+    Ok(())
+}
 
 fn version(output: &mut ContentBuffer) -> Produced {
     Ok(writeln!(output, "Linux version {} (zcore@zcore) (rustc) {}", version::RELEASE, version::VERSION)?)

@@ -144,6 +144,21 @@ pub struct PeerCredentials {
     pub group: u32,
 }
 
+impl PeerCredentials {
+    /// What is said of the other end of a socket that has none.
+    pub const NOBODY: Self = Self { process: 0, user: u32::MAX, group: u32::MAX };
+
+    /// Those that a thread acts with.
+    pub fn of(thread: &Thread) -> Self {
+        let credentials = thread.credentials();
+        Self {
+            process: thread.process().id(),
+            user: credentials.effective_user,
+            group: credentials.effective_group,
+        }
+    }
+}
+
 /// What comes with bytes.
 #[derive(Clone, Default)]
 pub struct Ancillary {
@@ -151,6 +166,8 @@ pub struct Ancillary {
     pub rights: Vec<Arc<OpenFile>>,
     /// Who sent it.
     pub credentials: Option<PeerCredentials>,
+    /// The name of the socket that it was sent through.
+    pub name: Option<SocketName>,
 }
 
 /// What is sent beside bytes.

@@ -2,17 +2,23 @@
 //!
 //! What is sent goes at once into the receiver's queue, a [`PageRing`]; so what is in flight is what the receiver has not
 //! read, and it is the sender's limit that counts it. Who copies has the queue's turn, as with pipes. What comes with
-//! bytes (descriptors, credentials) is attached to the slot that they begin.
+//! bytes (descriptors, credentials, a datagram's sender) is attached to the slot that they begin.
+//!
+//! [`names`] has the names of sockets, [`connection`] who is connected with whom.
 //!
 //! Limits: a socket whose only descriptor is on its way through itself is never freed.
 
+mod connection;
+mod names;
+
 use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
 
 use kernel_hal::{PAGE_SIZE, VirtAddr};
-use ksync::{AsyncMutex, AsyncMutexGuard, Once, WaitQueue};
+use ksync::{AsyncMutex, AsyncMutexGuard, Once, Rank, SpinLock, WaitQueue};
 use linux_abi::Errno;
 use linux_abi::poll::PollEvents;
 use linux_abi::stat::FileType;
@@ -24,8 +30,10 @@ use super::{
 };
 use crate::file::{File, PageRing, SlotKind, UserMemory, anonymous_number};
 use crate::obstacle::{Attempt, Obstacle, Waitable};
-use crate::thread::Thread;
+use crate::thread::{Thread, current_thread};
 use crate::user_buffer::UserBuffer;
+use connection::Listener;
+use names::{Binding, LocalName, LookedUp, no_name};
 
 const READABLE: PollEvents = PollEvents::IN.union(PollEvents::RDNORM);
 const WRITABLE: PollEvents = PollEvents::OUT.union(PollEvents::WRNORM).union(PollEvents::WRBAND);
@@ -56,8 +64,21 @@ struct Endpoint {
     /// An error that the next call returns.
     error: AtomicI32,
     changed: WaitQueue,
+    /// The other end of a connection, for good.
     peer: Once<Weak<Endpoint>>,
-    made_by: PeerCredentials,
+    /// Where datagrams go that say nothing else.
+    destination: SpinLock<Option<Weak<Endpoint>>>,
+    /// Who waits for room for another datagram in this end's queue.
+    waiting_senders: SpinLock<Vec<Weak<Endpoint>>>,
+    /// Who made the other end.
+    peer_made_by: Once<PeerCredentials>,
+    binding: Once<Binding>,
+    /// The name of who listened, of an end that was made for a connection.
+    inherited_name: Once<SocketName>,
+    listener: Once<Listener>,
+    looked_up: SpinLock<LookedUp>,
+    /// It was made for a connection that nobody has accepted.
+    is_waiting: AtomicBool,
 }
 
 /// A local socket.
@@ -66,7 +87,7 @@ pub struct UnixSocket {
 }
 
 impl Endpoint {
-    fn new(kind: SocketKind, made_by: PeerCredentials) -> Arc<Self> {
+    fn new(kind: SocketKind) -> Arc<Self> {
         Arc::new(Self {
             kind,
             number: anonymous_number(),
@@ -81,12 +102,59 @@ impl Endpoint {
             error: AtomicI32::new(0),
             changed: WaitQueue::new("unix socket"),
             peer: Once::new(),
-            made_by,
+            destination: SpinLock::new(Rank::FILE, None),
+            waiting_senders: SpinLock::new(Rank::FILE, Vec::new()),
+            peer_made_by: Once::new(),
+            binding: Once::new(),
+            inherited_name: Once::new(),
+            listener: Once::new(),
+            looked_up: SpinLock::new(Rank::FILE, LookedUp::default()),
+            is_waiting: AtomicBool::new(false),
         })
     }
 
     fn peer(&self) -> Option<Arc<Self>> {
-        self.peer.get().and_then(Weak::upgrade)
+        match self.kind {
+            SocketKind::Datagram => self.destination.lock().as_ref().and_then(Weak::upgrade),
+            _ => self.peer.get().and_then(Weak::upgrade),
+        }
+    }
+
+    fn name(&self) -> Option<&SocketName> {
+        self.binding.get().map(|binding| &binding.name).or_else(|| self.inherited_name.get())
+    }
+
+    /// The other end, to send to.
+    fn receiver(&self) -> Result<Arc<Self>, Errno> {
+        match self.peer() {
+            Some(peer) => Ok(peer),
+            None if !self.has_been_connected() => Err(Errno::ENOTCONN),
+            None if self.kind.is_connected() => Err(Errno::EPIPE),
+            None => {
+                // A datagram's destination is forgotten when it turns out to be gone.
+                *self.destination.lock() = None;
+                Err(Errno::ECONNREFUSED)
+            }
+        }
+    }
+
+    /// Has `sender` woken when there is room in this end's queue.
+    fn note_waiting_sender(&self, sender: &Arc<Self>) {
+        let mut waiting = self.waiting_senders.lock();
+        if !waiting.iter().any(|other| other.as_ptr() == Arc::as_ptr(sender))
+            && waiting.try_reserve(1).is_ok()
+        {
+            waiting.push(Arc::downgrade(sender));
+        }
+    }
+
+    fn wake_waiting_senders(&self) {
+        if self.kind == SocketKind::Datagram {
+            let waiting = core::mem::take(&mut *self.waiting_senders.lock());
+            for sender in waiting.iter().filter_map(Weak::upgrade) {
+                sender.changed.wake_all_for(WRITABLE.bits());
+            }
+        }
     }
 
     fn turn(self: &Arc<Self>) -> Result<AsyncMutexGuard<'_, Ring>, Obstacle> {
@@ -119,9 +187,10 @@ impl Endpoint {
         }
     }
 
-    /// Sends what fits; `ancillary` is taken with the first bytes.
+    /// Sends what fits to `receiver`, or to the other end; `ancillary` is taken with the first bytes.
     fn send(
         self: &Arc<Self>,
+        receiver: Option<Arc<Self>>,
         buffer: &mut UserBuffer,
         flags: MessageFlags,
         ancillary: &mut Attached,
@@ -132,8 +201,10 @@ impl Endpoint {
         if self.no_more_sending.load(Ordering::Acquire) {
             return Err(Errno::EPIPE.into());
         }
-        let gone = if self.kind.is_connected() { Errno::EPIPE } else { Errno::ECONNREFUSED };
-        let peer = self.peer().ok_or(gone)?;
+        let peer = match receiver {
+            Some(receiver) => receiver,
+            None => self.receiver()?,
+        };
         let is_stream = self.kind == SocketKind::Stream;
         if !is_stream && buffer.remaining() > self.send_limit.load(Ordering::Relaxed) {
             return Err(Errno::EMSGSIZE.into());
@@ -141,12 +212,19 @@ impl Endpoint {
         if is_stream && buffer.remaining() == 0 {
             return Ok(buffer.done());
         }
+        if self.kind == SocketKind::Datagram {
+            self.may_send_to(&peer)?;
+            self.sign(&peer, ancillary);
+        }
         let mut ring = peer.turn()?;
         if peer.no_more_receiving.load(Ordering::Acquire) {
             return Err(Errno::EPIPE.into());
         }
         let most_slots = self.most_slots();
         if ring.slots() >= most_slots && !(is_stream && may_append(&ring, buffer.remaining(), ancillary)) {
+            if self.kind == SocketKind::Datagram {
+                peer.note_waiting_sender(self);
+            }
             return Err(Obstacle::NotReadyFor(self.clone(), WRITABLE));
         }
         let (slots, bytes) = (ring.slots(), ring.bytes());
@@ -167,6 +245,19 @@ impl Endpoint {
         Ok(buffer.done())
     }
 
+    /// Says with a datagram who sends it, as far as the receiver is told.
+    fn sign(&self, receiver: &Self, ancillary: &mut Attached) {
+        if let Some(name) = self.name() {
+            ancillary.get_or_insert_default().name = Some(name.clone());
+        }
+        if receiver.passes_credentials.load(Ordering::Relaxed)
+            && ancillary.as_ref().is_none_or(|attached| attached.credentials.is_none())
+            && let Some(thread) = current_thread()
+        {
+            ancillary.get_or_insert_default().credentials = Some(PeerCredentials::of(&thread));
+        }
+    }
+
     /// Receives what there is.
     fn receive(
         self: &Arc<Self>,
@@ -178,6 +269,9 @@ impl Endpoint {
             return Err(Errno::EOPNOTSUPP.into());
         }
         let is_stream = self.kind == SocketKind::Stream;
+        if self.kind.is_connected() && !self.has_been_connected() {
+            return Err(if is_stream { Errno::EINVAL } else { Errno::ENOTCONN }.into());
+        }
         if is_stream && buffer.remaining() == 0 {
             return Ok(buffer.done());
         }
@@ -201,6 +295,9 @@ impl Endpoint {
         };
         let after = ring.slots();
         self.publish(ring);
+        if before != after {
+            self.wake_waiting_senders();
+        }
         if before != after
             && let Some(peer) = self.peer()
         {
@@ -210,6 +307,11 @@ impl Endpoint {
             }
         }
         let received_bytes = outcome?;
+        received.name = match &received.ancillary {
+            Some(attached) if !is_stream => attached.name.clone(),
+            _ if self.kind.is_connected() => self.peer().and_then(|peer| peer.name().cloned()),
+            _ => None,
+        };
         let waits_for_all = is_stream
             && flags.contains(MessageFlags::WAITALL)
             && !flags.contains(MessageFlags::PEEK)
@@ -220,8 +322,18 @@ impl Endpoint {
         Ok(received_bytes)
     }
 
-    fn ready(&self) -> PollEvents {
+    fn ready(self: &Arc<Self>) -> PollEvents {
         let mut events = PollEvents::empty();
+        if let Some(listener) = self.listener.get() {
+            let is_over = self.no_more_receiving.load(Ordering::Acquire);
+            events.set(READABLE, is_over || listener.has_waiting());
+            events.set(PollEvents::RDHUP, is_over);
+            events.set(PollEvents::HUP, is_over);
+            return events;
+        }
+        if self.kind.is_connected() && !self.has_been_connected() {
+            return WRITABLE | PollEvents::HUP;
+        }
         let no_more_receiving = self.no_more_receiving.load(Ordering::Acquire);
         let no_more_sending = self.no_more_sending.load(Ordering::Acquire);
         let used = self.used_slots.load(Ordering::Relaxed);
@@ -229,8 +341,20 @@ impl Endpoint {
         events.set(PollEvents::RDHUP, no_more_receiving);
         events.set(PollEvents::HUP, no_more_receiving && no_more_sending);
         events.set(PollEvents::ERR, self.error.load(Ordering::Relaxed) != 0);
-        let in_flight = self.peer().map_or(0, |peer| peer.used_slots.load(Ordering::Relaxed));
-        events.set(WRITABLE, in_flight * 4 <= self.most_slots());
+        let peer = self.peer();
+        let has_room = || {
+            let in_flight = peer.as_ref().map_or(0, |peer| peer.used_slots.load(Ordering::Relaxed));
+            in_flight * 4 <= self.most_slots()
+        };
+        let mut is_writable = has_room();
+        if !is_writable
+            && self.kind == SocketKind::Datagram
+            && let Some(peer) = &peer
+        {
+            peer.note_waiting_sender(self);
+            is_writable = has_room();
+        }
+        events.set(WRITABLE, is_writable);
         events
     }
 
@@ -387,15 +511,29 @@ impl UnixSocket {
     /// Two sockets that are each other's peers.
     pub fn pair(kind: SocketKind, made_by: PeerCredentials) -> Result<[Arc<Self>; 2], Errno> {
         kernel_object::frame::check_headroom().map_err(|_| Errno::ENOMEM)?;
-        let ends = [Endpoint::new(kind, made_by), Endpoint::new(kind, made_by)];
-        ends[0].peer.call_once(|| Arc::downgrade(&ends[1]));
-        ends[1].peer.call_once(|| Arc::downgrade(&ends[0]));
+        let ends = [Endpoint::new(kind), Endpoint::new(kind)];
+        for (end, other) in [(0, 1), (1, 0)] {
+            let other = Arc::downgrade(&ends[other]);
+            ends[end].peer_made_by.call_once(|| made_by);
+            match kind {
+                SocketKind::Datagram => *ends[end].destination.lock() = Some(other),
+                _ => drop(ends[end].peer.call_once(|| other)),
+            }
+        }
         Ok(ends.map(|endpoint| Arc::new(Self { endpoint })))
+    }
+
+    /// A socket that is not connected.
+    pub fn single(kind: SocketKind) -> Result<Arc<Self>, Errno> {
+        kernel_object::frame::check_headroom().map_err(|_| Errno::ENOMEM)?;
+        Ok(Arc::new(Self { endpoint: Endpoint::new(kind) }))
     }
 
     /// Who made the other end.
     pub fn peer_credentials(&self) -> PeerCredentials {
-        self.endpoint.made_by
+        let endpoint = &self.endpoint;
+        let listens = endpoint.listener.get().map(Listener::made_by);
+        endpoint.peer_made_by.get().copied().or(listens).unwrap_or(PeerCredentials::NOBODY)
     }
 
     /// Sets whether this end is told who sent something.
@@ -446,19 +584,57 @@ impl Socket for UnixSocket {
         self.endpoint.kind
     }
 
+    fn try_bind(&self, name: &[u8], caller: &Arc<Thread>) -> Attempt<()> {
+        names::try_bind(&self.endpoint, name, caller)
+    }
+
+    fn listen(&self, backlog: i32) -> Result<(), Errno> {
+        self.endpoint.listen(backlog)
+    }
+
+    fn try_connect(&self, name: &[u8], _is_first: bool, caller: &Arc<Thread>) -> Attempt<()> {
+        self.endpoint.try_connect(name, caller)
+    }
+
+    fn connection_pending(&self) -> Errno {
+        // Nothing is under way: the other's queue is full.
+        Errno::EAGAIN
+    }
+
+    fn try_accept(&self) -> Attempt<Arc<dyn File>> {
+        Ok(self.endpoint.try_accept()?)
+    }
+
     fn local_name(&self) -> Result<SocketName, Errno> {
-        Ok((AF_UNIX as u16).to_le_bytes().into_iter().collect())
+        Ok(self.endpoint.name().cloned().unwrap_or_else(no_name))
     }
 
     fn peer_name(&self) -> Result<SocketName, Errno> {
-        self.local_name()
+        if !self.endpoint.has_been_connected() {
+            return Err(Errno::ENOTCONN);
+        }
+        let name = self.endpoint.peer().and_then(|peer| peer.name().cloned());
+        Ok(name.unwrap_or_else(no_name))
     }
 
     fn try_send(&self, buffer: &mut UserBuffer, flags: MessageFlags, outgoing: &mut Outgoing) -> Attempt {
-        if outgoing.name.is_some() {
-            return Err(Errno::EISCONN.into());
-        }
-        self.endpoint.send(buffer, flags, &mut outgoing.ancillary)
+        let endpoint = &self.endpoint;
+        let receiver = match &outgoing.name {
+            Some(name) if endpoint.kind == SocketKind::Datagram => {
+                let caller = current_thread().ok_or(Errno::EINVAL)?;
+                let other = names::try_find(endpoint, &LocalName::parse(name)?, &caller)?;
+                if other.kind != endpoint.kind {
+                    return Err(Errno::EPROTOTYPE.into());
+                }
+                Some(other)
+            }
+            Some(_) if endpoint.kind == SocketKind::Stream => {
+                let is_connected = endpoint.has_been_connected();
+                return Err(if is_connected { Errno::EISCONN } else { Errno::EOPNOTSUPP }.into());
+            }
+            _ => None,
+        };
+        endpoint.send(receiver, buffer, flags, &mut outgoing.ancillary)
     }
 
     fn try_receive(&self, buffer: &mut UserBuffer, flags: MessageFlags, received: &mut Received) -> Attempt {
@@ -485,7 +661,8 @@ impl Socket for UnixSocket {
             option::SNDBUF => self.limits().0 as i32,
             option::RCVBUF => self.limits().1 as i32,
             option::PASSCRED => i32::from(self.passes_credentials()),
-            option::ACCEPTCONN | option::PROTOCOL => 0,
+            option::ACCEPTCONN => i32::from(self.endpoint.listener.get().is_some()),
+            option::PROTOCOL => 0,
             option::DOMAIN => AF_UNIX,
             option::PEERCRED => {
                 let peer = self.peer_credentials();
@@ -534,7 +711,7 @@ impl File for UnixSocket {
     }
 
     fn try_write(&self, _offset: u64, buffer: &mut UserBuffer) -> Attempt {
-        self.endpoint.send(buffer, MessageFlags::empty(), &mut None)
+        self.endpoint.send(None, buffer, MessageFlags::empty(), &mut None)
     }
 
     fn ready(&self) -> PollEvents {
@@ -576,7 +753,11 @@ impl Drop for UnixSocket {
     fn drop(&mut self) {
         let endpoint = &self.endpoint;
         endpoint.shut(Shutdown { receiving: true, sending: true });
-        let has_unread = endpoint.used_slots.load(Ordering::Relaxed) > 0;
+        if let Some(listener) = endpoint.listener.get() {
+            listener.turn_away();
+        }
+        let has_unread =
+            endpoint.used_slots.load(Ordering::Relaxed) > 0 || endpoint.is_waiting.load(Ordering::Acquire);
         if let Some(peer) = endpoint.peer()
             && endpoint.kind.is_connected()
         {
@@ -587,6 +768,7 @@ impl Drop for UnixSocket {
         } else if let Some(peer) = endpoint.peer() {
             peer.changed.wake_all();
         }
+        endpoint.wake_waiting_senders();
         // What was not received goes with the socket: descriptors that are on their way are let go of.
         let unread = endpoint.incoming.try_lock().map(|mut ring| core::mem::take(&mut *ring));
         drop(unread);

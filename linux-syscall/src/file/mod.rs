@@ -2,6 +2,7 @@
 
 mod control;
 mod directory;
+mod lock;
 mod open;
 mod ranges;
 mod status;
@@ -23,6 +24,7 @@ use crate::call::{Call, Caller, Outcome, attempt_for};
 
 pub use control::*;
 pub use directory::*;
+pub use lock::flock;
 pub use open::*;
 pub use ranges::*;
 pub use status::*;

@@ -4,8 +4,8 @@ use alloc::boxed::Box;
 
 use linux_abi::Errno;
 use linux_abi::file::{
-    F_ADD_SEALS, F_DUPFD, F_DUPFD_CLOEXEC, F_GET_SEALS, F_GETFD, F_GETFL, F_GETPIPE_SZ, F_SETFD, F_SETFL,
-    F_SETPIPE_SZ, FD_CLOEXEC, OpenFlags,
+    F_ADD_SEALS, F_DUPFD, F_DUPFD_CLOEXEC, F_GET_SEALS, F_GETFD, F_GETFL, F_GETLK, F_GETPIPE_SZ, F_OFD_GETLK,
+    F_OFD_SETLK, F_OFD_SETLKW, F_SETFD, F_SETFL, F_SETLK, F_SETLKW, F_SETPIPE_SZ, FD_CLOEXEC, OpenFlags,
 };
 use linux_object::file::open::{open, try_open};
 use linux_object::file::{OpenFile, PipeEnd, PipeEnds, pipe};
@@ -15,7 +15,7 @@ use linux_object::obstacle::{Obstacle, complete};
 use linux_object::path_text::PathText;
 use linux_object::thread::Resources;
 
-use super::{descriptor, start_of};
+use super::{descriptor, lock, start_of};
 use crate::argument::{Fd, Mode, OpenArgument, PathAddress, UserAddress};
 use crate::call::{Call, Completion, Outcome, attempt, attempt_for, start};
 
@@ -174,6 +174,9 @@ pub fn fcntl(call: &mut Call<'_>, fd: Fd, command: i32, argument: usize) -> Resu
             let pipe = PipeEnd::of(&**file.file()).ok_or(Errno::EBADF)?.pipe().clone();
             let is_privileged = call.thread.credentials().is_privileged();
             return Ok(attempt(call, move || pipe.set_size(argument, is_privileged)));
+        }
+        F_GETLK | F_SETLK | F_SETLKW | F_OFD_GETLK | F_OFD_SETLK | F_OFD_SETLKW => {
+            return lock::lock_range(call, fd, file, command, UserAddress(argument));
         }
         F_ADD_SEALS => memory_file::add_seals(&file, argument as u32).map(|()| 0)?,
         F_GET_SEALS => memory_file::seals(&file)? as usize,

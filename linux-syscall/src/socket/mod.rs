@@ -28,17 +28,11 @@ use crate::call::{Call, Completion, Outcome, attempt, encode_error};
 use crate::file::descriptor;
 
 const SOCK_TYPE: i32 = 0xf;
+const SOCK_RAW: i32 = 3;
+/// Kinds have lower numbers.
+const SOCK_MAX: i32 = 11;
 const SOCK_NONBLOCK: i32 = OpenFlags::NONBLOCK.bits() as i32;
 const SOCK_CLOEXEC: i32 = OpenFlags::CLOEXEC.bits() as i32;
-
-fn own_credentials(thread: &Thread) -> PeerCredentials {
-    let credentials = thread.credentials();
-    PeerCredentials {
-        process: thread.process().id(),
-        user: credentials.effective_user,
-        group: credentials.effective_group,
-    }
-}
 
 /// The flags that a new socket's descriptor has: status, and whether exec closes it.
 fn creation_flags(flags: i32) -> Result<(OpenFlags, bool), Errno> {
@@ -52,9 +46,19 @@ fn creation_flags(flags: i32) -> Result<(OpenFlags, bool), Errno> {
 
 pub fn socket(call: &mut Call<'_>, family: i32, kind: i32, protocol: i32) -> Result<usize, Errno> {
     let (status, close_on_exec) = creation_flags(kind & !SOCK_TYPE)?;
-    let file = match family {
-        AF_INET | AF_INET6 => internet::create(family, kind & SOCK_TYPE, protocol, call.thread)?,
-        // Local sockets come in pairs; others there are not.
+    let kind = kind & SOCK_TYPE;
+    if kind >= SOCK_MAX {
+        return Err(Errno::EINVAL);
+    }
+    let file: Arc<dyn File> = match family {
+        AF_INET | AF_INET6 => internet::create(family, kind, protocol, call.thread)?,
+        AF_UNIX if protocol != 0 && protocol != AF_UNIX => return Err(Errno::EPROTONOSUPPORT),
+        AF_UNIX => {
+            // As ever, raw local sockets are datagrams.
+            let kind =
+                if kind == SOCK_RAW { Some(SocketKind::Datagram) } else { SocketKind::from_number(kind) };
+            UnixSocket::single(kind.ok_or(Errno::ESOCKTNOSUPPORT)?)?
+        }
         _ => return Err(Errno::EAFNOSUPPORT),
     };
     let number = call.resources.files.insert(OpenFile::new(file, None, status), 0, close_on_exec)?;
@@ -76,7 +80,7 @@ pub fn socketpair(
         return Err(Errno::EPROTONOSUPPORT);
     }
     let made = SocketKind::from_number(kind & SOCK_TYPE).ok_or(Errno::ESOCKTNOSUPPORT)?;
-    let ends = UnixSocket::pair(made, own_credentials(call.thread))?;
+    let ends = UnixSocket::pair(made, PeerCredentials::of(call.thread))?;
     let files = call.resources.files.clone();
     let [first, second] = ends.map(|end| OpenFile::new(end, None, status));
     let first = files.insert(first, 0, close_on_exec)?;

@@ -7,11 +7,13 @@ use core::time::Duration;
 use linux_abi::Errno;
 use linux_object::file::OpenFile;
 use linux_object::obstacle::{Attempt, Obstacle};
-use linux_object::socket::{Ancillary, MessageFlags, Outgoing, Received, Socket, SocketKind, socket_of};
+use linux_object::socket::{
+    Ancillary, MessageFlags, Outgoing, PeerCredentials, Received, Socket, SocketKind, socket_of,
+};
 use linux_object::thread::{Interrupted, Thread};
 use linux_object::user_buffer::{UserBuffer, UserMemory};
 
-use super::{conclude_limited, own_credentials, read_name, refuse_to_wait, wait_within, write_name};
+use super::{conclude_limited, read_name, refuse_to_wait, wait_within, write_name};
 use crate::argument::{Fd, UserAddress};
 use crate::call::{Call, Completion, Outcome, encode_error};
 use crate::file::{descriptor, note_broken_pipe};
@@ -173,7 +175,7 @@ pub fn sendto(
 
 /// Who sends, if the receiver wants to know.
 pub(super) fn implied_credentials(socket: &dyn Socket, thread: &Thread) -> Option<Box<Ancillary>> {
-    let credentials = || Ancillary { credentials: Some(own_credentials(thread)), ..Ancillary::default() };
+    let credentials = || Ancillary { credentials: Some(PeerCredentials::of(thread)), ..Ancillary::default() };
     socket.wants_credentials().then(|| Box::new(credentials()))
 }
 
