@@ -73,6 +73,8 @@ pub enum Completion {
     Interrupted,
     /// A signal came first, and the call is not made again if a handler ran, whatever it says.
     InterruptedForGood,
+    /// A signal came first, and that is what the call answers, whether a handler ran or not: a stop, too, is told.
+    InterruptedAndTold,
     /// As [`Completion::InterruptedForGood`]; if the call is made again, it waits until then, whatever its argument says.
     InterruptedUntil(Instant),
     /// The thread has other resources than before; the value is 0.

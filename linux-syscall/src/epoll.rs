@@ -150,7 +150,7 @@ fn wait(call: &mut Call<'_>, request: Request) -> Result<Outcome, Errno> {
                 mask.restore(&thread);
                 result.into()
             }
-            Err(Interrupted) => Completion::InterruptedForGood,
+            Err(Interrupted) => Completion::InterruptedAndTold,
         }
     })))
 }

@@ -79,9 +79,13 @@ async fn settle_rseq(user: &mut UserThread) {
     }
 }
 
-/// Lets the interrupted call be made again.
+/// Lets the interrupted call be made again, or answers it if it is not to be.
 fn restart(user: &mut UserThread) {
     if let Some(call) = user.interrupted.take() {
+        if call.is_told {
+            user.context.set_syscall_result(encode_error(Errno::EINTR));
+            return;
+        }
         user.context.registers[UserContext::A0] = call.first_argument;
         user.context.program_counter -= SYSCALL_INSTRUCTION_BYTES;
         user.thread.set_restart_deadline(call.deadline);
@@ -291,7 +295,7 @@ pub fn rt_sigtimedwait(
                 }
                 Completion::Value(signal.number().into())
             }
-            Err(Errno::EINTR) => Completion::InterruptedForGood,
+            Err(Errno::EINTR) => Completion::InterruptedAndTold,
             Err(errno) => Completion::Error(errno),
         }
     })))

@@ -115,6 +115,14 @@ pub(crate) struct InterruptedCall {
     pub(crate) may_restart: bool,
     /// Until when it waits if it is made again without a handler having run.
     pub(crate) deadline: Option<Instant>,
+    /// It is not made again, also if no handler has run.
+    pub(crate) is_told: bool,
+}
+
+impl InterruptedCall {
+    const fn new(first_argument: usize) -> Self {
+        Self { first_argument, may_restart: false, deadline: None, is_told: false }
+    }
 }
 
 impl UserThread {
@@ -195,18 +203,23 @@ impl UserThread {
             Completion::Value(value) => self.context.set_syscall_result(value),
             Completion::Error(errno) => self.context.set_syscall_result(encode_error(errno)),
             Completion::Interrupted => {
-                self.interrupted =
-                    Some(InterruptedCall { first_argument, may_restart: true, deadline: None });
+                let call = InterruptedCall { may_restart: true, ..InterruptedCall::new(first_argument) };
+                self.interrupted = Some(call);
                 self.thread.add_work(Work::SIGNAL);
             }
             Completion::InterruptedForGood => {
-                self.interrupted =
-                    Some(InterruptedCall { first_argument, may_restart: false, deadline: None });
+                self.interrupted = Some(InterruptedCall::new(first_argument));
+                self.thread.add_work(Work::SIGNAL);
+            }
+            Completion::InterruptedAndTold => {
+                let call = InterruptedCall { is_told: true, ..InterruptedCall::new(first_argument) };
+                self.interrupted = Some(call);
                 self.thread.add_work(Work::SIGNAL);
             }
             Completion::InterruptedUntil(deadline) => {
-                self.interrupted =
-                    Some(InterruptedCall { first_argument, may_restart: false, deadline: Some(deadline) });
+                let call =
+                    InterruptedCall { deadline: Some(deadline), ..InterruptedCall::new(first_argument) };
+                self.interrupted = Some(call);
                 self.thread.add_work(Work::SIGNAL);
             }
             Completion::Registers(context) => self.context = *context,

@@ -137,7 +137,10 @@ pub(crate) fn print_completion(
         Completion::Registers(_) => {
             return line.finish(|line| line.write_str(" = back from a signal handler"));
         }
-        Completion::Interrupted | Completion::InterruptedForGood | Completion::InterruptedUntil(_) => {
+        Completion::Interrupted
+        | Completion::InterruptedForGood
+        | Completion::InterruptedAndTold
+        | Completion::InterruptedUntil(_) => {
             return line.finish(|line| line.write_str(" = ? (interrupted)"));
         }
     };
