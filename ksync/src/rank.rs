@@ -51,6 +51,8 @@ impl Rank {
 
     /// The table of locks on files: a closing file gives its own up, whatever its owner holds.
     pub const FILE_LOCKS: Self = Self::new(1750, "file locks");
+    /// Which inodes are watched, and what was seen of them: told of by whoever changes a file, under anything but memory.
+    pub const FILE_WATCHES: Self = Self::new(1760, "file watches");
 
     // Memory.
     /// One address space's map of areas. Taken by faults and by mmap; above it only process and file state.

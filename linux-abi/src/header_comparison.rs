@@ -40,6 +40,7 @@ const HEADERS: &[&str] = &[
     "linux/fcntl.h",
     "linux/fs.h",
     "linux/futex.h",
+    "linux/inotify.h",
     "linux/ipc.h",
     "linux/limits.h",
     "linux/magic.h",
@@ -179,6 +180,7 @@ fn add_flags(comparison: &mut Comparison) {
     comparison.flags::<file::MemfdFlags>("MFD_");
     comparison.flags::<file::CloseRangeFlags>("CLOSE_RANGE_");
     comparison.flags::<file::SyncFileRangeFlags>("SYNC_FILE_RANGE_");
+    comparison.flags::<inotify::WatchMask>("IN_");
     comparison.flags::<memory::Protection>("PROT_");
     comparison.flags::<memory::MapFlags>("MAP_");
     comparison.flags::<memory::RemapFlags>("MREMAP_");
@@ -227,6 +229,7 @@ fn add_layouts(comparison: &mut Comparison) {
         &system::UTSNAME_LAYOUT,
         &system::SYSINFO_LAYOUT,
         &futex::ROBUST_LIST_HEAD_LAYOUT,
+        &inotify::INOTIFY_EVENT_LAYOUT,
         &futex::FUTEX_WAITV_LAYOUT,
         &ipc::IPC_PERMISSIONS_LAYOUT,
         &ipc::SHMID_STATUS_LAYOUT,

@@ -22,6 +22,7 @@ pub mod capability;
 pub mod directory;
 pub mod file;
 pub mod futex;
+pub mod inotify;
 pub mod ipc;
 pub mod limits;
 pub mod memory;

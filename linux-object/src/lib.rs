@@ -17,6 +17,7 @@ pub mod event_fd;
 pub mod file;
 pub mod futex;
 pub mod hardware;
+pub mod inotify;
 pub mod ipc;
 pub mod kernel_messages;
 pub mod load;

@@ -22,6 +22,7 @@ mod file;
 mod futex;
 mod hardware;
 mod identity;
+mod inotify;
 mod limits;
 mod memory;
 mod mount;

@@ -9,8 +9,8 @@ use crate::call::{Call, IntoOutcome, Outcome, is_error};
 use crate::strace::Meaning;
 use crate::{
     attributes, clone, control, counters, epoll, event, execute, extended_attributes, file, futex, hardware,
-    identity, limits, memory, mount, names, poll, process, roots, rseq, schedule, shared_memory, signal,
-    socket, system, time, timers, usage, wait,
+    identity, inotify, limits, memory, mount, names, poll, process, roots, rseq, schedule, shared_memory,
+    signal, socket, system, time, timers, usage, wait,
 };
 use linux_abi::Errno;
 
@@ -122,6 +122,9 @@ syscall_table! {
     23 dup(fd: Fd) => file::dup, Full, "";
     24 dup3(old: Fd, new: Fd, flags: OpenArgument) => file::dup3, Full, "";
     25 fcntl(fd: Fd, command: i32, argument: usize) => file::fcntl, Partial, "no signals, no leases";
+    26 inotify_init1(flags: Bits) => inotify::inotify_init1, Full, "";
+    27 inotify_add_watch(fd: Fd, path: PathAddress, mask: Bits) => inotify::inotify_add_watch, Partial, "IN_EXCL_UNLINK is refused; that a file is gone is told when its last name is";
+    28 inotify_rm_watch(fd: Fd, watch: i32) => inotify::inotify_rm_watch, Full, "";
     29 ioctl(fd: Fd, request: u32, argument: UserAddress) => file::ioctl, Full, "what is known depends on the file";
     32 flock(fd: Fd, operation: i32) => file::flock, Full, "";
     33 mknodat(directory: Fd, path: PathAddress, mode: Mode, device: u32) => names::mknodat, Full, "";

@@ -28,11 +28,13 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use ksync::{Once, Rank, SpinLock};
 use linux_abi::Errno;
 use linux_abi::file::{O_ACCMODE, O_RDONLY, O_WRONLY, OpenFlags};
+use linux_abi::inotify::WatchMask;
 use linux_abi::poll::PollEvents;
 use linux_abi::stat::FileType;
 use rcore_fs::{DirectorySink, FIRST_ENTRY, INode};
 
 use crate::epoll::{Registration, Watcher};
+use crate::inotify;
 use crate::locks;
 use crate::memory::mapping::MappedContent;
 use crate::namespace::Place;
@@ -193,14 +195,16 @@ impl OpenFile {
             // Nothing is refused at the beginning that `open` has let pass.
             let _ = file.set_status(status);
         }
-        Arc::new(Self {
+        let opening = Arc::new(Self {
             file,
             place,
             access: flags.bits() & O_ACCMODE,
             status: AtomicU32::new((status | flags & OpenFlags::DIRECTORY).bits()),
             position: AtomicU64::new(0),
             watchers: Once::new(),
-        })
+        });
+        opening.note(WatchMask::OPEN);
+        opening
     }
 
     /// The object.
@@ -257,6 +261,22 @@ impl OpenFile {
         Ok(())
     }
 
+    /// Tells who watches the file.
+    #[inline]
+    fn note(&self, event: WatchMask) {
+        if inotify::is_any() {
+            inotify::happened_to(self, event);
+        }
+    }
+
+    /// Tells who watches the file if something was moved.
+    #[inline]
+    fn note_moved(&self, event: WatchMask, before: usize, buffer: &UserBuffer) {
+        if inotify::is_any() && buffer.done() > before {
+            inotify::happened_to(self, event);
+        }
+    }
+
     /// What `O_NONBLOCK` makes of an obstacle.
     fn adjust(&self, obstacle: Obstacle) -> Obstacle {
         match obstacle {
@@ -274,6 +294,7 @@ impl OpenFile {
         let offset = self.resolve(position, buffer);
         let before = buffer.done();
         let outcome = self.file.try_read(offset, buffer);
+        self.note_moved(WatchMask::ACCESS, before, buffer);
         self.conclude(position, offset, before, buffer, outcome)
     }
 
@@ -289,6 +310,7 @@ impl OpenFile {
         };
         let before = buffer.done();
         let outcome = self.file.try_write(offset, buffer);
+        self.note_moved(WatchMask::MODIFY, before, buffer);
         self.conclude(position, offset, before, buffer, outcome)
     }
 
@@ -384,6 +406,7 @@ impl OpenFile {
 impl Drop for OpenFile {
     fn drop(&mut self) {
         locks::opening_ended(self);
+        self.note(if self.access == O_RDONLY { WatchMask::CLOSE_NOWRITE } else { WatchMask::CLOSE_WRITE });
         if let Some(watchers) = self.watchers.get() {
             let watchers = core::mem::take(&mut *watchers.lock());
             watchers.iter().filter_map(Watcher::upgrade).for_each(|watcher| watcher.end());

@@ -1,11 +1,13 @@
 //! Changing what is known about a file: permissions, owner, times.
 
 use linux_abi::Errno;
+use linux_abi::inotify::WatchMask;
 use linux_abi::stat::FileType;
 use rcore_fs::{AttributeChanges, Metadata, TimeChange};
 
 use super::Place;
 use crate::credentials::{Capabilities, Credentials, Permission};
+use crate::inotify;
 
 const SET_USER_ID: u32 = 0o4000;
 const SET_GROUP_ID: u32 = 0o2000;
@@ -46,7 +48,9 @@ impl Place {
         if !credentials.is_in_group(metadata.group) && !credentials.has(Capabilities::FSETID) {
             permissions &= !SET_GROUP_ID;
         }
-        self.inode().set_attributes(&AttributeChanges::permissions(permissions)).await
+        self.inode().set_attributes(&AttributeChanges::permissions(permissions)).await?;
+        self.note(WatchMask::ATTRIB);
+        Ok(())
     }
 
     /// Changes owner and group (`chown`); `None` leaves one as it is.
@@ -72,7 +76,9 @@ impl Place {
                 .filter(|&permissions| permissions != metadata.permissions),
             ..AttributeChanges::default()
         };
-        self.inode().set_attributes(&changes).await
+        self.inode().set_attributes(&changes).await?;
+        self.note(WatchMask::ATTRIB);
+        Ok(())
     }
 
     /// Changes the times (`utimensat`).
@@ -94,7 +100,9 @@ impl Place {
         };
         self.inode()
             .set_attributes(&AttributeChanges { accessed, modified, ..AttributeChanges::default() })
-            .await
+            .await?;
+        self.note(WatchMask::ATTRIB);
+        Ok(())
     }
 
     /// Gives a regular file another size (`truncate`); who may do so has been checked.
@@ -103,6 +111,15 @@ impl Place {
         let permissions = Some(without_set_id(credentials, &metadata))
             .filter(|&permissions| permissions != metadata.permissions);
         let changes = AttributeChanges { permissions, ..AttributeChanges::size(size) };
-        self.inode().set_attributes(&changes).await
+        self.inode().set_attributes(&changes).await?;
+        self.note(WatchMask::MODIFY);
+        Ok(())
+    }
+
+    /// Tells who watches it.
+    fn note(&self, event: WatchMask) {
+        if inotify::is_any() {
+            inotify::happened(self, event);
+        }
     }
 }

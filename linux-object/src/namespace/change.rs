@@ -8,6 +8,7 @@ use rcore_fs::{Creation, INode, NewNode, RenameFlags};
 
 use super::{LastComponent, PathContext, Place, Route, cache, walk, walk_to_parent};
 use crate::credentials::{Credentials, Permission};
+use crate::inotify;
 use crate::obstacle::complete;
 
 const STICKY: u32 = 0o1000;
@@ -100,10 +101,15 @@ impl Actor<'_> {
             _ => {}
         }
         self.check_removal(&directory, victim.inode()).await?;
+        let watched = inotify::is_any().then(|| victim.inode().clone());
         // What is gone from the cache frees the file only if nobody else uses it.
         drop(victim);
         let outcome = directory.inode().unlink(&name).await;
         directory.entry().forget(&name);
+        if let (Ok(()), Some(inode)) = (outcome, watched) {
+            let is_gone = inode.metadata().await.is_ok_and(|metadata| metadata.links == 0);
+            inotify::removed(&directory, &name, &inode, is_gone);
+        }
         outcome
     }
 
@@ -123,6 +129,9 @@ impl Actor<'_> {
         }
         let outcome = directory.inode().remove_directory(&name).await;
         directory.entry().forget(&name);
+        if outcome.is_ok() && inotify::is_any() {
+            inotify::removed(&directory, &name, victim.inode(), true);
+        }
         outcome
     }
 
@@ -145,6 +154,10 @@ impl Actor<'_> {
         self.check_directory(&directory).await?;
         let outcome = directory.inode().link(&name, target.inode()).await;
         directory.entry().forget(&name);
+        if outcome.is_ok() && inotify::is_any() {
+            inotify::names_changed(target.inode());
+            inotify::created(&directory, &name, target.inode());
+        }
         outcome
     }
 
@@ -177,13 +190,28 @@ impl Actor<'_> {
         };
         let target = to.directory.inode();
         from.directory.inode().rename(&from.name, target, &to.name, flags).await?;
-        let same_file = replaced.is_some_and(|replaced| {
+        let same_file = replaced.as_ref().is_some_and(|replaced| {
             replaced.inode().number() == moved.inode().number() && !flags.contains(RenameFlags::EXCHANGE)
         });
         // Two names of one file have stayed as they were.
         if !same_file {
             let exchanged = flags.contains(RenameFlags::EXCHANGE);
             cache::rename((from.directory.entry(), &from.name), (to.directory.entry(), &to.name), exchanged);
+            if inotify::is_any() {
+                let (old, new): ((&Place, &[u8]), (&Place, &[u8])) =
+                    ((&from.directory, &from.name), (&to.directory, &to.name));
+                inotify::moved(old, new, moved.inode());
+                match replaced {
+                    Some(replaced) if exchanged => inotify::moved(new, old, replaced.inode()),
+                    Some(replaced) => {
+                        inotify::names_changed(replaced.inode());
+                        if replaced.inode().metadata().await.is_ok_and(|metadata| metadata.links == 0) {
+                            inotify::gone(replaced.inode());
+                        }
+                    }
+                    None => {}
+                }
+            }
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ use rcore_fs::{Creation, INode, Metadata, Ownership};
 
 use super::cache::Found;
 use super::{Entry, Mount, cache};
+use crate::inotify;
 use crate::obstacle::{Attempt, Obstacle, at_once};
 
 /// An entry, and the mount it was reached through.
@@ -144,6 +145,9 @@ impl Place {
     pub async fn create(&self, name: &[u8], creation: &Creation<'_>) -> Result<Self, Errno> {
         let generation = cache::generation(&self.entry, name);
         let inode = self.inode().create(name, creation).await?;
+        if inotify::is_any() {
+            inotify::created(self, name, &inode);
+        }
         let kept = cache::replace(&self.entry, name, inode.clone(), generation);
         Ok(self.at(kept.unwrap_or_else(|| self.entry.child(name, inode))))
     }
@@ -158,6 +162,11 @@ impl Place {
     #[inline]
     pub fn inode(&self) -> &Arc<dyn INode> {
         self.entry.inode()
+    }
+
+    /// The entry above in the same mount, and its name there.
+    pub(crate) fn position(&self) -> (Option<Arc<Entry>>, Arc<[u8]>) {
+        self.entry.position()
     }
 
     /// What it is.
