@@ -5,6 +5,8 @@ use ksync::{Rank, SpinLock};
 const BLOCK_BYTES: usize = 64;
 const KEY_WORDS: usize = 8;
 const DOUBLE_ROUNDS: usize = 10;
+/// What one block has beside a new key.
+const SHORT: usize = BLOCK_BYTES - 4 * KEY_WORDS;
 
 /// The generator: a key, and how many blocks were made from it. After each request the key is replaced by generated
 /// bytes, so what was handed out cannot be computed from what is stored later.
@@ -52,6 +54,15 @@ fn block(key: &[u32; KEY_WORDS], counter: u64) -> [u8; BLOCK_BYTES] {
     bytes
 }
 
+/// As a key is stored.
+fn key_of(bytes: &[u8]) -> [u32; KEY_WORDS] {
+    let mut key = [0; KEY_WORDS];
+    for (word, chunk) in key.iter_mut().zip(bytes.as_chunks().0) {
+        *word = u32::from_le_bytes(*chunk);
+    }
+    key
+}
+
 impl Generator {
     fn next_block(&mut self) -> [u8; BLOCK_BYTES] {
         self.counter += 1;
@@ -59,10 +70,15 @@ impl Generator {
     }
 
     fn replace_key(&mut self) {
-        let bytes = self.next_block();
-        for (word, chunk) in self.key.iter_mut().zip(bytes.chunks_exact(4)) {
-            *word = u32::from_le_bytes([chunk[0], chunk[1], chunk[2], chunk[3]]);
-        }
+        self.key = key_of(&self.next_block());
+    }
+
+    /// Fills a buffer of at most [`SHORT`] bytes: one block has them and the next key.
+    fn fill_short(&mut self, destination: &mut [u8]) {
+        let block = self.next_block();
+        let (key, rest) = block.split_at(4 * KEY_WORDS);
+        self.key = key_of(key);
+        destination.copy_from_slice(&rest[..destination.len()]);
     }
 }
 
@@ -80,6 +96,9 @@ pub fn add_entropy(bytes: &[u8]) {
 /// Fills a buffer.
 pub fn fill(destination: &mut [u8]) {
     let mut generator = GENERATOR.lock();
+    if destination.len() <= SHORT {
+        return generator.fill_short(destination);
+    }
     for chunk in destination.chunks_mut(BLOCK_BYTES) {
         let block = generator.next_block();
         chunk.copy_from_slice(&block[..chunk.len()]);
@@ -115,5 +134,18 @@ mod tests {
     fn two_requests_differ() {
         add_entropy(b"some seed that the test knows");
         assert_ne!(bytes::<32>(), bytes::<32>());
+        assert_ne!(bytes::<48>(), bytes::<48>());
+    }
+
+    #[test]
+    fn what_was_handed_out_is_not_the_next_key() {
+        let mut generator = Generator { key: [7; KEY_WORDS], counter: 0 };
+        let mut short = [0; SHORT];
+        generator.fill_short(&mut short);
+        assert_ne!(generator.key, [7; KEY_WORDS]);
+        assert_ne!(generator.key, key_of(&short));
+        let first = short;
+        generator.fill_short(&mut short);
+        assert_ne!(first, short);
     }
 }

@@ -78,8 +78,9 @@ pub fn getrandom(
     Ok(attempt(call, move || {
         while buffer.remaining() > 0 {
             let mut piece = [0; RANDOM_PIECE];
-            random::fill(&mut piece);
-            buffer.copy_out(&piece)?;
+            let piece = &mut piece[..RANDOM_PIECE.min(buffer.remaining())];
+            random::fill(piece);
+            buffer.copy_out(piece)?;
         }
         Ok(buffer.done())
     }))

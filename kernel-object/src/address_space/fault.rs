@@ -282,12 +282,11 @@ fn map_neighbours(
     let range: Range<VirtAddr> = from.max(start)..(from + window).min(area.end);
     let Some((object, first)) = area.object_page(start, range.start) else { return };
     let pages = first..first + ((range.end - range.start) / PAGE_SIZE) as u64;
+    let flags = [false, true].map(|writable| area.protection.page_flags(writable));
+    let mut filler = cursor.filler();
     object.for_each_present(pages, |index, frame, writable| {
-        cursor.seek(range.start + (index - first) as usize * PAGE_SIZE);
-        if cursor.entry() == PageTableEntry::EMPTY {
-            let flags = area.protection.page_flags(writable && area.shared);
-            let old = cursor.replace(frame.clone(), flags);
-            debug_assert!(old.is_none());
+        let at = range.start + (index - first) as usize * PAGE_SIZE;
+        if filler.place(at, frame, flags[usize::from(writable && area.shared)]) {
             *resident.of(frame.kind()) += 1;
         }
     });

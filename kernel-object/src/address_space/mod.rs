@@ -66,9 +66,15 @@ pub struct Layout {
     pub mapping_top: VirtAddr,
 }
 
+/// Where no address space has anything below.
+pub const LOWEST_ADDRESS: usize = 0x1_0000;
+
 impl Default for Layout {
     fn default() -> Self {
-        Self { lowest: VirtAddr::new(0x1_0000), mapping_top: VirtAddr::new(USER_END - 64 * 1024 * 1024) }
+        Self {
+            lowest: VirtAddr::new(LOWEST_ADDRESS),
+            mapping_top: VirtAddr::new(USER_END - 64 * 1024 * 1024),
+        }
     }
 }
 
@@ -226,6 +232,11 @@ impl AddressSpace {
             stack: pages_where(|area| area.grows_down),
             tables: inner.tables.count(),
         }
+    }
+
+    /// The most pages that were present at a time.
+    pub fn most_resident(&self) -> usize {
+        self.inner.lock().most_resident
     }
 
     /// What the address space may grow to.

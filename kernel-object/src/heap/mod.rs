@@ -25,7 +25,8 @@ use crate::frame::{ContiguousFrames, Frame, FrameKind};
 use slab::{FreeObject, Slabs};
 
 /// The sizes of small objects. Powers of two are aligned to their size, the others to 16 bytes.
-const CLASS_SIZES: [usize; 15] = [16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 640, 768, 1024, 1536, 2048];
+const CLASS_SIZES: [usize; 16] =
+    [16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 640, 768, 1024, 1280, 1536, 2048];
 const CLASSES: usize = CLASS_SIZES.len();
 const LARGEST_SMALL: usize = CLASS_SIZES[CLASSES - 1];
 const GRANULE: usize = 16;

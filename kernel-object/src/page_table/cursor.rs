@@ -1,5 +1,6 @@
 //! A place in the tables: neighbouring pages share one walk.
 
+use core::marker::PhantomData;
 use core::mem::ManuallyDrop;
 
 use kernel_hal::{
@@ -7,7 +8,7 @@ use kernel_hal::{
     page_size_at_level,
 };
 
-use super::{PageTable, load, store};
+use super::{PageTable, first_used, load, store};
 use crate::frame::{self, OutOfMemory, SharedFrame};
 
 const LEAF_SPAN: usize = page_size_at_level(1);
@@ -86,18 +87,15 @@ impl<'a> Cursor<'a> {
                     continue;
                 }
             };
-            let mut index = self.index();
+            let first = self.index();
             let pages_left = (end - self.address).div_ceil(PAGE_SIZE);
-            let stop = ENTRIES_PER_TABLE.min(index.saturating_add(pages_left));
-            let first = index;
-            while index < stop {
+            let stop = ENTRIES_PER_TABLE.min(first.saturating_add(pages_left));
+            // SAFETY: as in `entry`.
+            let index = unsafe { first_used(table, first, stop) };
+            if index < stop {
+                self.address = self.address + (index - first) * PAGE_SIZE;
                 // SAFETY: as in `entry`.
-                let entry = unsafe { load(table, index) };
-                if entry != PageTableEntry::EMPTY {
-                    self.address = self.address + (index - first) * PAGE_SIZE;
-                    return Some(entry);
-                }
-                index += 1;
+                return Some(unsafe { load(table, index) });
             }
             self.seek(self.address + (index - first) * PAGE_SIZE);
         }
@@ -137,6 +135,13 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// Maps many frames at pages of this leaf table; [`Self::prepare`] must have succeeded on it.
+    #[inline]
+    pub fn filler(&mut self) -> Filler<'_> {
+        let Ok(table) = self.leaf else { panic!("the tables were not prepared") };
+        Filler { table, span: self.address.as_usize() / LEAF_SPAN, filled: 0, cursor: PhantomData }
+    }
+
     /// Gives the page here other flags. Does nothing where there is no page.
     #[inline]
     pub fn set_flags(&mut self, flags: PageFlags) {
@@ -164,5 +169,41 @@ impl<'a> Cursor<'a> {
             frame::change_count(table, -1);
             Some(SharedFrame::from_address(old.frame()))
         }
+    }
+}
+
+/// Maps frames at pages of one leaf table, and counts them when it is dropped.
+pub struct Filler<'a> {
+    table: PhysAddr,
+    span: usize,
+    filled: i32,
+    cursor: PhantomData<&'a mut PageTable>,
+}
+
+impl Filler<'_> {
+    /// Maps a frame if there is none at this page. Whether there was none.
+    #[inline]
+    pub fn place(&mut self, address: VirtAddr, frame: &SharedFrame, flags: PageFlags) -> bool {
+        debug_assert_eq!(address.as_usize() / LEAF_SPAN, self.span, "a page of another table");
+        let index = index_at_level(address, 0);
+        // SAFETY: the table belongs to the tables that the cursor borrows, for as long as this lives; the new entry owns
+        // the frame that was let go.
+        unsafe {
+            if load(self.table, index) != PageTableEntry::EMPTY {
+                return false;
+            }
+            let entry = PageTableEntry::table(frame.clone().into_address()).with_flags(flags);
+            store(self.table, index, entry);
+        }
+        self.filled += 1;
+        true
+    }
+}
+
+impl Drop for Filler<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: as above; nobody has looked at the count since the first entry was written.
+        unsafe { frame::change_count(self.table, self.filled) };
     }
 }

@@ -52,15 +52,15 @@ impl Randomness {
     }
 }
 
-/// Random bytes for a whole program, drawn at once: drawing costs as much for eight bytes as for all of these.
-struct Draw([u8; 48]);
+/// Random bytes for a whole program, drawn at once: drawing costs as much for one byte as for all of these. Four numbers,
+/// then what the program itself gets.
+struct Draw([u8; 32]);
 
 impl Draw {
     /// A number of pages, as bytes, below 2 to the power of `bits` pages.
     fn pages(&self, which: usize, bits: u32) -> usize {
-        let mut bytes = [0; 8];
-        bytes.copy_from_slice(&self.0[which * 8..which * 8 + 8]);
-        (usize::from_le_bytes(bytes) & ((1 << bits) - 1)) * PAGE_SIZE
+        let [drawn, ..] = self.0.as_chunks().0[which..] else { unreachable!("four numbers are drawn") };
+        (u32::from_le_bytes(drawn) as usize & ((1 << bits) - 1)) * PAGE_SIZE
     }
 }
 
@@ -86,7 +86,7 @@ impl ProgramLayout {
             Randomness::NotTheHeap | Randomness::Everything => draw.pages(which, RANDOM_PAGE_BITS),
         };
         let mut random = [0; 16];
-        random.copy_from_slice(&draw.0[32..]);
+        random.copy_from_slice(&draw.0[16..]);
         let stack_top = USER_END - PAGE_SIZE - pages(0);
         let room = stack_limit.clamp(LEAST_STACK_ROOM, MOST_STACK_ROOM) & !(PAGE_SIZE - 1);
         let most_random = PAGE_SIZE << RANDOM_PAGE_BITS;
