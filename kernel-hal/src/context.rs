@@ -1,5 +1,7 @@
 //! A user thread's registers, and the call that lets them run.
 
+use core::mem::offset_of;
+
 use crate::{TrapCause, VirtAddr, backend};
 
 /// The floating-point registers (the D extension) as they stand in memory while no hart holds them.
@@ -10,6 +12,8 @@ pub struct FloatRegisters {
     pub registers: [u64; 32],
     /// fcsr: rounding mode and exception flags.
     pub control: u32,
+    /// What a signal frame has there, without a meaning.
+    padding: u32,
 }
 
 /// Everything a user thread has in its hart while it runs.
@@ -23,10 +27,10 @@ pub struct FloatRegisters {
 pub struct UserContext {
     /// x1 to x31 at their own index; index 0 (x0 is not a register) holds nothing.
     pub registers: [usize; 32],
-    /// The program counter.
-    pub program_counter: usize,
     /// The floating-point registers; see the type's comment.
     pub float: FloatRegisters,
+    /// The program counter.
+    pub program_counter: usize,
     /// Names the arrangement of a hart's floating-point unit for this context, of which the hart keeps the name of its
     /// last one; 0 for none.
     pub(crate) float_arrangement: u64,
@@ -35,6 +39,16 @@ pub struct UserContext {
 }
 
 impl UserContext {
+    /// Size of [`UserContext::image`].
+    pub const IMAGE_BYTES: usize = {
+        let float = offset_of!(Self, float);
+        assert!(
+            float == offset_of!(Self, registers) + size_of::<[usize; 32]>()
+                && offset_of!(Self, registers) == 0
+        );
+        float + size_of::<FloatRegisters>()
+    };
+
     /// Index of the return address register.
     pub const RA: usize = 1;
     /// Index of the stack pointer.
@@ -105,6 +119,22 @@ impl UserContext {
     #[inline]
     pub fn save_float(&mut self) {
         backend::context::save_float(self);
+    }
+
+    /// The integer registers, then f0 to f31 and fcsr, as one image: what a signal frame has side by side. The
+    /// floating-point registers in it are those of [`UserContext::float`].
+    #[inline]
+    pub fn image(&self) -> &[u8; Self::IMAGE_BYTES] {
+        // SAFETY: the first two fields of a `repr(C)` structure, of which the image is the beginning, are integers
+        // without padding between or before them; the lengths are checked where the constant is.
+        unsafe { &*(&raw const *self).cast() }
+    }
+
+    /// As [`UserContext::image`], to be overwritten. [`UserContext::float_replaced`] must be called afterwards.
+    #[inline]
+    pub fn image_mut(&mut self) -> &mut [u8; Self::IMAGE_BYTES] {
+        // SAFETY: as in `image`; every pattern of bits is a value of an integer.
+        unsafe { &mut *(&raw mut *self).cast() }
     }
 
     /// Forgets what any hart may hold of the floating-point registers: [`UserContext::float`] was replaced.

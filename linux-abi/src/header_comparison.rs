@@ -244,7 +244,6 @@ fn add_layouts(comparison: &mut Comparison) {
         &signal::SIGACTION_LAYOUT,
         &signal::SIGNAL_STACK_LAYOUT,
         &signal::SIGEVENT_LAYOUT,
-        &signal_info::SIGNAL_INFO_LAYOUT,
         &signal_info::SIGNAL_INFO_MEMBERS,
         &signal_info::SIGNALFD_INFO_LAYOUT,
         &signal_frame::USER_REGISTERS_LAYOUT,

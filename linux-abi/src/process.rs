@@ -72,6 +72,8 @@ constants! { WAIT_TABLE: u32 {
     P_PID = 1;
     P_PGID = 2;
     P_PIDFD = 3;
+    PIDFD_NONBLOCK = 0o4000;
+    PIDFD_SIGNAL_THREAD_GROUP = 2;
 } }
 
 /// `struct clone_args`, of `clone3`.

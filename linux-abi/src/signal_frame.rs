@@ -3,7 +3,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::signal::{SignalSet, SignalStack};
-use crate::signal_info::SignalInfo;
+use crate::signal_info::UserSignalInfo;
 use crate::table::layout;
 
 /// `struct user_regs_struct`: the program counter, then x1 to x31.
@@ -90,7 +90,7 @@ impl UserContextFrame {
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct SignalFrame {
-    pub info: SignalInfo,
+    pub info: UserSignalInfo,
     pub uc: UserContextFrame,
 }
 

@@ -57,7 +57,8 @@ constants! { SIGNAL_CODE_TABLE: i32 {
     SYS_USER_DISPATCH = 2;
 } }
 
-/// `siginfo_t`. The fields after the code are a union in C; the constructors fill in the member that fits.
+/// The part of `siginfo_t` that is ever set. The fields after the code are a union in C; the constructors fill in the
+/// member that fits.
 ///
 /// The padding after the code holds a mark of the kernel's own while the signal is queued; programs see zero.
 #[derive(Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -67,17 +68,43 @@ pub struct SignalInfo {
     pub si_errno: i32,
     pub si_code: i32,
     padding_after_code: u32,
-    fields: [u64; 14],
+    fields: [u64; 4],
 }
 
-layout!(SIGNAL_INFO_LAYOUT = "siginfo_t": SignalInfo, 128 { si_signo: 0, si_errno: 4, si_code: 8 });
+/// All of `siginfo_t`, as a program has it in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct UserSignalInfo {
+    pub info: SignalInfo,
+    /// Room for members of the future.
+    expansion: [u64; 10],
+}
 
-/// Where C has the members of the union; for the comparison with the headers.
+impl From<SignalInfo> for UserSignalInfo {
+    fn from(info: SignalInfo) -> Self {
+        Self { info, expansion: [0; 10] }
+    }
+}
+
+impl UserSignalInfo {
+    /// Whether nothing is said beyond what the kernel keeps.
+    pub fn fits(&self) -> bool {
+        self.info.has_known_members() || self.expansion == [0; 10]
+    }
+}
+
+layout!(SignalInfo, 48 { si_signo: 0, si_errno: 4, si_code: 8 });
+layout!(UserSignalInfo, 128 { info: 0, expansion: 48 });
+
+/// Where C has the members, those of the union too; for the comparison with the headers.
 #[cfg(test)]
 pub(crate) const SIGNAL_INFO_MEMBERS: crate::table::Layout = crate::table::Layout {
     c_type: "siginfo_t",
     size: 128,
     fields: &[
+        ("si_signo", 0),
+        ("si_errno", 4),
+        ("si_code", 8),
         ("si_pid", 16),
         ("si_uid", 20),
         ("si_value", 24),
@@ -162,7 +189,7 @@ pub struct ChildReport {
 
 impl SignalInfo {
     const fn with_fields(signal: Signal, code: i32, first: &[u64]) -> Self {
-        let mut fields = [0; 14];
+        let mut fields = [0; 4];
         let mut index = 0;
         while index < first.len() {
             fields[index] = first[index];
@@ -294,6 +321,21 @@ impl SignalInfo {
         Self::with_fields(Signal::SIGSYS, code, &[call_address, pair(number as u32, architecture)])
     }
 
+    /// Whether the members are known that a signal with this code has; of one that is not, all of `siginfo_t` may mean
+    /// something.
+    const fn has_known_members(&self) -> bool {
+        const SIGILL: i32 = Signal::SIGILL.number() as i32;
+        const SIGFPE: i32 = Signal::SIGFPE.number() as i32;
+        const SIGSEGV: i32 = Signal::SIGSEGV.number() as i32;
+        let last = match self.si_signo {
+            SIGILL => 11,
+            SIGFPE => 15,
+            SIGSEGV => 10,
+            _ => POLL_HUP,
+        };
+        matches!(self.si_code, SI_KERNEL | SI_ASYNCNL) || SI_DETHREAD <= self.si_code && self.si_code <= last
+    }
+
     /// The sender's process id, or the timer's id, in the kinds that have one.
     pub const fn process(&self) -> i32 {
         self.fields[0] as u32 as i32
@@ -325,7 +367,7 @@ impl fmt::Debug for SignalInfo {
         f.debug_struct("SignalInfo")
             .field("signo", &self.si_signo)
             .field("code", &self.si_code)
-            .field("fields", &&self.fields[..4])
+            .field("fields", &self.fields)
             .finish_non_exhaustive()
     }
 }

@@ -29,6 +29,7 @@ pub mod obstacle;
 pub mod path_text;
 pub mod poll;
 pub mod process;
+pub mod process_fd;
 pub mod procfs;
 pub mod program;
 pub mod random;

@@ -5,6 +5,7 @@
 
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::future::poll_fn;
 use core::pin::pin;
 use core::task::Poll;
@@ -17,6 +18,7 @@ use linux_abi::signal::{
     ActionFlags, SIG_DFL, SIG_IGN, SS_DISABLE, SigAction, Signal, SignalSet, SignalStack,
 };
 use linux_abi::signal_info::{SI_KERNEL, SI_USER, SignalInfo};
+use zerocopy::FromZeros;
 
 use crate::process::Process;
 use crate::thread::{Thread, Work};
@@ -24,23 +26,61 @@ use crate::thread::{Thread, Work};
 /// Signals are numbered from 1 to this.
 pub const SIGNALS: usize = 64;
 
+/// Actions are kept by groups of so many signals.
+const GROUP: usize = 8;
+
 /// What each signal does, shared by the threads of a process.
-pub struct SignalActions(SpinLock<[SigAction; SIGNALS]>);
+///
+/// Most programs change a few: a group of signals of which none was changed is an empty list, so that a copy for a new
+/// process and a new start for a new program cost little.
+pub struct SignalActions(SpinLock<ActionGroups>);
+
+#[derive(Clone, Default)]
+struct ActionGroups([Vec<SigAction>; SIGNALS / GROUP]);
+
+/// Where a signal's action is: the group, and the place in it.
+#[inline]
+fn slot(signal: Signal) -> (usize, usize) {
+    let index = usize::from(signal.number()) - 1;
+    (index / GROUP, index % GROUP)
+}
+
+impl ActionGroups {
+    #[inline]
+    fn get(&self, signal: Signal) -> SigAction {
+        let (group, place) = slot(signal);
+        self.0[group].get(place).copied().unwrap_or_default()
+    }
+
+    /// Replaces an action; returns the former one. `ENOMEM`: there is no room for the group.
+    fn replace(&mut self, signal: Signal, action: SigAction) -> Result<SigAction, Errno> {
+        let (group, place) = slot(signal);
+        let group = &mut self.0[group];
+        if group.is_empty() {
+            if action == SigAction::default() {
+                return Ok(action);
+            }
+            group.try_reserve_exact(GROUP).map_err(|_| Errno::ENOMEM)?;
+            group.resize(GROUP, SigAction::default());
+        }
+        Ok(core::mem::replace(&mut group[place], action))
+    }
+}
 
 impl Default for SignalActions {
     fn default() -> Self {
-        Self::with([SigAction::default(); SIGNALS])
+        Self::with(ActionGroups::default())
     }
 }
 
 impl SignalActions {
-    fn with(actions: [SigAction; SIGNALS]) -> Self {
+    fn with(actions: ActionGroups) -> Self {
         Self(SpinLock::new(Rank::FILE_TABLE, actions))
     }
 
     /// What a signal does.
     pub fn get(&self, signal: Signal) -> SigAction {
-        self.0.lock()[usize::from(signal.number()) - 1]
+        self.0.lock().get(signal)
     }
 
     /// Sets what a signal does; returns what it did.
@@ -48,31 +88,36 @@ impl SignalActions {
         if signal == Signal::SIGKILL || signal == Signal::SIGSTOP {
             return Err(Errno::EINVAL);
         }
-        Ok(core::mem::replace(&mut self.0.lock()[usize::from(signal.number()) - 1], action))
+        self.0.lock().replace(signal, action)
     }
 
     /// What a signal does, to run its handler: one that is reset by running (`SA_RESETHAND`) is.
     pub fn take(&self, signal: Signal) -> SigAction {
         let mut actions = self.0.lock();
-        let slot = &mut actions[usize::from(signal.number()) - 1];
-        let action = *slot;
+        let action = actions.get(signal);
         if ActionFlags::from_bits_retain(action.sa_flags).contains(ActionFlags::RESETHAND) {
-            slot.sa_handler = SIG_DFL;
+            // It has an action of its own, so it has room for another.
+            let _ = actions.replace(signal, SigAction { sa_handler: SIG_DFL, ..action });
         }
         action
     }
 
     /// A copy for a new process.
     pub fn duplicate(&self) -> Self {
-        Self::with(*self.0.lock())
+        Self::with(self.0.lock().clone())
     }
 
     /// A copy for a new program: handlers are gone with the old one, ignored signals stay ignored.
     pub fn for_new_program(&self) -> Self {
-        let mut actions = *self.0.lock();
-        for action in &mut actions {
+        let mut actions = self.0.lock().clone();
+        for action in actions.0.iter_mut().flatten() {
             if action.sa_handler != SIG_IGN {
                 *action = SigAction::default();
+            }
+        }
+        for group in &mut actions.0 {
+            if group.iter().all(|action| *action == SigAction::default()) {
+                *group = Vec::new();
             }
         }
         Self::with(actions)
@@ -104,7 +149,7 @@ impl PendingSignals {
 
     /// Adds a signal, if no more than `limit` are queued. A standard one that is pending already is sent once. `EAGAIN`: there
     /// is no room for a real-time one that carries something.
-    pub fn push(&mut self, signal: Signal, info: SignalInfo, limit: u64) -> Result<(), Errno> {
+    pub fn push(&mut self, signal: Signal, info: &SignalInfo, limit: u64) -> Result<(), Errno> {
         if self.set.contains(signal) && !signal.is_real_time() {
             return Ok(());
         }
@@ -120,7 +165,7 @@ impl PendingSignals {
             return Ok(());
         }
         self.set.insert(signal);
-        self.queue.push_back(info);
+        self.queue.push_back(*info);
         Ok(())
     }
 
@@ -140,24 +185,31 @@ impl PendingSignals {
         }
     }
 
-    /// Takes the pending signal with the lowest number of those that are not blocked.
-    pub fn take(&mut self, blocked: SignalSet) -> Option<(Signal, SignalInfo)> {
+    /// Takes the pending signal with the lowest number of those that are not blocked. What came with it goes to a place
+    /// that the caller has: it is too large to be handed up from call to call.
+    #[inline]
+    pub fn take(&mut self, blocked: SignalSet, info: &mut SignalInfo) -> Option<Signal> {
         let deliverable = self.set.difference(blocked);
+        if deliverable.is_empty() { None } else { self.take_first(deliverable, info) }
+    }
+
+    fn take_first(&mut self, deliverable: SignalSet, taken: &mut SignalInfo) -> Option<Signal> {
         let signal = deliverable.intersection(SYNCHRONOUS).first().or(deliverable.first())?;
         let is_it = |info: &SignalInfo| info.si_signo == i32::from(signal.number());
         // Most often one signal is pending, and it is this one.
         let index =
             if self.queue.front().is_some_and(is_it) { Some(0) } else { self.queue.iter().position(is_it) };
-        let info = match index {
-            Some(0) => self.queue.pop_front(),
-            Some(index) => self.queue.remove(index),
-            None => None,
-        };
-        let info = info.unwrap_or_else(|| SignalInfo::kernel(signal));
-        if !self.queue.iter().any(is_it) {
+        match index {
+            Some(index) => {
+                *taken = self.queue[index];
+                let _ = if index == 0 { self.queue.pop_front() } else { self.queue.remove(index) };
+            }
+            None => *taken = SignalInfo::kernel(signal),
+        }
+        if self.queue.is_empty() || !self.queue.iter().any(is_it) {
             self.set.remove(signal);
         }
-        Some((signal, info))
+        Some(signal)
     }
 
     /// Forgets a signal.
@@ -273,13 +325,28 @@ fn is_ignored(action: SigAction, signal: Signal) -> bool {
 
 const STOP_SIGNALS: [Signal; 4] = [Signal::SIGSTOP, Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGTTOU];
 
+/// Signals that stop a process or let it go on.
+const JOB_SIGNALS: SignalSet = SignalSet::from_bits(
+    SignalSet::of(Signal::SIGSTOP).bits()
+        | SignalSet::of(Signal::SIGTSTP).bits()
+        | SignalSet::of(Signal::SIGTTIN).bits()
+        | SignalSet::of(Signal::SIGTTOU).bits()
+        | SignalSet::of(Signal::SIGCONT).bits(),
+);
+
 /// What sending some signals does at once, whatever the process does about them later: SIGCONT lets a stopped process go on,
 /// and stopping and going on cancel each other.
+#[inline]
 fn act_on_sending(process: &Process, signal: Signal) {
+    if JOB_SIGNALS.contains(signal) {
+        act_on_job_signal(process, signal);
+    }
+}
+
+fn act_on_job_signal(process: &Process, signal: Signal) {
     let cancelled: &[Signal] = match signal {
         Signal::SIGCONT => &STOP_SIGNALS,
-        _ if STOP_SIGNALS.contains(&signal) => &[Signal::SIGCONT],
-        _ => return,
+        _ => &[Signal::SIGCONT],
     };
     for &other in cancelled {
         process.with_pending_signals(|pending| pending.discard(other));
@@ -296,20 +363,20 @@ fn act_on_sending(process: &Process, signal: Signal) {
 
 /// Whether sending a signal has no effect unless somebody keeps it. The first process gets only what it has a handler for.
 fn is_ignored_by(process: &Process, thread: &Thread, signal: Signal) -> bool {
-    let action = thread.signal_actions().get(signal);
+    let action = thread.signal_action(signal);
     is_ignored(action, signal) || process.is_first() && action.sa_handler == SIG_DFL
 }
 
 /// Sends a signal to one thread. `EAGAIN` if too many are queued.
 pub fn try_send_to_thread(thread: &Arc<Thread>, signal: Signal, info: SignalInfo) -> Result<(), Errno> {
     let limit = thread.process().limits().queued_signals();
-    add_to_thread(thread, signal, |pending| pending.push(signal, info, limit)).map(drop)
+    add_to_thread(thread, signal, |pending| pending.push(signal, &info, limit)).map(drop)
 }
 
 /// Sends a signal to a process: a thread that does not block it is told, if there is one. `EAGAIN` if too many are queued.
 pub fn try_send_to_process(process: &Process, signal: Signal, info: SignalInfo) -> Result<(), Errno> {
     let limit = process.limits().queued_signals();
-    add_to_process(process, signal, |pending| pending.push(signal, info, limit)).map(drop)
+    add_to_process(process, signal, |pending| pending.push(signal, &info, limit)).map(drop)
 }
 
 /// Sends the signal of a timer, of which one at a time is queued, to a thread or to the whole process. Returns whether it is
@@ -330,7 +397,7 @@ pub(crate) fn send_own(
 /// Sends a process a signal that says no more than that. Returns whether it is pending now, or ignored.
 pub(crate) fn send_from_kernel(process: &Process, signal: Signal) -> bool {
     let info = SignalInfo::kernel(signal);
-    add_to_process(process, signal, |pending| pending.push(signal, info, u64::MAX))
+    add_to_process(process, signal, |pending| pending.push(signal, &info, u64::MAX))
         .is_ok_and(|is_added| is_added)
 }
 
@@ -426,14 +493,25 @@ pub fn force(thread: &Arc<Thread>, signal: Signal, info: SignalInfo) {
         return;
     }
     // The kernel's own word is never lost for want of room; without memory for it the signal alone is pending.
-    let _ = thread.with_signals(|signals| signals.pending.push(signal, info, u64::MAX));
+    let _ = thread.with_signals(|signals| signals.pending.push(signal, &info, u64::MAX));
     thread.add_work(Work::SIGNAL);
 }
 
-/// A thread's next signal that it does not block: its own first, then the process's.
-pub fn take_deliverable(thread: &Thread) -> Option<(Signal, SignalInfo)> {
-    let blocked = thread.with_signals(|signals| signals.blocked);
-    take(thread, blocked).map(|taken| (taken.signal, taken.info))
+/// A thread's next signal that it does not block, the thread's own first, then the process's; and whether there may be
+/// another one for a handler's mask that blocks no less.
+#[inline]
+pub fn take_deliverable(thread: &Thread, info: &mut SignalInfo) -> Option<(Signal, bool)> {
+    let (own, blocked) =
+        thread.with_signals(|signals| (signals.pending.take(signals.blocked, info), signals.blocked));
+    let (signal, has_more) = match own {
+        Some(signal) => (signal, true),
+        None => thread.process().with_pending_signals(|pending| {
+            let signal = pending.take(blocked, info)?;
+            Some((signal, !pending.set().difference(blocked).is_empty()))
+        })?,
+    };
+    note_taken(thread, signal, info, own.is_some());
+    Some((signal, has_more))
 }
 
 /// A signal that was pending for a thread.
@@ -446,20 +524,22 @@ pub(crate) struct Taken {
 
 /// Takes the next signal that is not in `blocked`: the thread's own first, then the process's.
 pub(crate) fn take(thread: &Thread, blocked: SignalSet) -> Option<Taken> {
-    let own = thread.with_signals(|signals| signals.pending.take(blocked));
-    let was_own = own.is_some();
-    let process = thread.process();
-    let (signal, info) = own.or_else(|| process.with_pending_signals(|pending| pending.take(blocked)))?;
-    // Timers go on when their signal is taken.
-    let info = match info.mark() {
-        0 if signal == Signal::SIGALRM && !was_own => {
-            process.timers().alarm_taken();
-            info
-        }
-        0 => info,
-        _ => process.timers().signal_taken(info),
-    };
-    Some(Taken { signal, info, was_own })
+    let mut info = SignalInfo::new_zeroed();
+    let own = thread.with_signals(|signals| signals.pending.take(blocked, &mut info));
+    let take_shared = || thread.process().with_pending_signals(|pending| pending.take(blocked, &mut info));
+    let signal = own.or_else(take_shared)?;
+    note_taken(thread, signal, &mut info, own.is_some());
+    Some(Taken { signal, info, was_own: own.is_some() })
+}
+
+/// Timers go on when their signal is taken.
+#[inline]
+fn note_taken(thread: &Thread, signal: Signal, info: &mut SignalInfo, was_own: bool) {
+    if info.mark() != 0 {
+        *info = thread.process().timers().signal_taken(*info);
+    } else if signal == Signal::SIGALRM && !was_own {
+        thread.process().timers().alarm_taken();
+    }
 }
 
 /// Makes a signal pending again that was taken and that nobody has learnt of.

@@ -2,7 +2,7 @@
 
 use alloc::sync::Arc;
 use core::future::poll_fn;
-use core::pin::pin;
+use core::pin::{Pin, pin};
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use core::task::Poll;
 use core::time::Duration;
@@ -14,6 +14,7 @@ use kernel_hal::{HartId, Instant, MAX_HARTS, VirtAddr};
 use kernel_object::address_space::AddressSpace;
 use ksync::{Once, Rank, SpinLock, WaitQueue};
 use linux_abi::process::WaitStatus;
+use linux_abi::signal::{SigAction, Signal};
 
 use crate::credentials::Credentials;
 use crate::file::FileTable;
@@ -67,6 +68,8 @@ pub struct Thread {
     /// The area of restartable sequences; 0 for none.
     rseq: AtomicUsize,
     rseq_signature: AtomicU32,
+    /// On which hart the area says that the thread is: its number + 1, or 0 if it says nothing yet.
+    rseq_hart: AtomicU32,
     timer_slack_nanos: AtomicU64,
     /// Until when an interrupted call that is made again waits; [`NO_DEADLINE`] if there is none.
     restart_deadline: AtomicU64,
@@ -110,6 +113,7 @@ impl Thread {
             robust_list: AtomicUsize::new(0),
             rseq: AtomicUsize::new(0),
             rseq_signature: AtomicU32::new(0),
+            rseq_hart: AtomicU32::new(0),
             timer_slack_nanos: AtomicU64::new(USUAL_SLACK_NANOS),
             restart_deadline: AtomicU64::new(NO_DEADLINE),
             user_ticks: AtomicU64::new(0),
@@ -187,9 +191,14 @@ impl Thread {
         self.resources.lock().clone()
     }
 
-    /// What each signal does to it.
-    pub fn signal_actions(&self) -> Arc<SignalActions> {
-        self.resources.lock().signal_actions.clone()
+    /// What a signal does to it.
+    pub fn signal_action(&self, signal: Signal) -> SigAction {
+        self.resources.lock().signal_actions.get(signal)
+    }
+
+    /// Which user it really is, for who is told where a signal comes from.
+    pub fn real_user(&self) -> u32 {
+        self.credentials.lock().real_user
     }
 
     /// Replaces them: the thread executed a program, or stopped sharing.
@@ -263,7 +272,18 @@ impl Thread {
     /// Sets the area of restartable sequences, and the signature.
     pub fn set_rseq(&self, address: usize, signature: u32) {
         self.rseq_signature.store(signature, Ordering::Relaxed);
+        self.rseq_hart.store(0, Ordering::Relaxed);
         self.rseq.store(address, Ordering::Relaxed);
+    }
+
+    /// Whether the area of restartable sequences says that the thread is on this hart.
+    pub fn rseq_says(&self, hart: HartId) -> bool {
+        self.rseq_hart.load(Ordering::Relaxed) == hart.index() as u32 + 1
+    }
+
+    /// Notes that it was written there. Only the thread itself does.
+    pub fn note_rseq_says(&self, hart: HartId) {
+        self.rseq_hart.store(hart.index() as u32 + 1, Ordering::Relaxed);
     }
 
     /// What the thread owes to others before it lets go of its memory: what it held is released, and who waits for its
@@ -404,7 +424,14 @@ impl Thread {
     ///
     /// The thread is one task, so whoever adds work wakes this very wait; nothing needs to be registered.
     pub async fn interruptible<T>(&self, future: impl Future<Output = T>) -> Result<T, Interrupted> {
-        let mut future = pin!(future);
+        self.interruptible_at(pin!(future)).await
+    }
+
+    /// The same for a future that stays where its owner has it: what is handed over takes its room twice.
+    pub async fn interruptible_at<T>(
+        &self,
+        mut future: Pin<&mut impl Future<Output = T>>,
+    ) -> Result<T, Interrupted> {
         poll_fn(|context| {
             // The outcome first: what is done is done, whatever else has come.
             if let Poll::Ready(value) = future.as_mut().poll(context) {

@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::future::ready;
-use core::pin::Pin;
+use core::pin::{Pin, pin};
 use core::task::{Context, Poll, Waker};
 
 use kernel_hal::{Instant, UserContext};
@@ -157,7 +157,7 @@ pub async fn complete_unless_interrupted(
             Ok(value) => return Ok(Ok(value)),
             Err(Obstacle::Error(errno)) => return Ok(Err(errno)),
             Err(obstacle @ Obstacle::Wait(_)) => overcome(obstacle, &mut operation).await,
-            Err(obstacle) => thread.interruptible(overcome(obstacle, &mut operation)).await?,
+            Err(obstacle) => thread.interruptible_at(pin!(overcome(obstacle, &mut operation))).await?,
         };
     }
 }
@@ -169,10 +169,22 @@ pub fn attempt(call: &Call<'_>, mut operation: impl FnMut() -> Attempt + Send + 
         Err(Obstacle::Error(errno)) => Outcome::Done(encode_error(errno)),
         Err(obstacle) => {
             let thread = call.owned_thread();
+            // As `complete_unless_interrupted`, which would keep the operation twice: ten thousand threads may wait here.
             Outcome::Wait(Box::pin(async move {
-                match complete_unless_interrupted(&thread, Err(obstacle), operation).await {
-                    Ok(result) => result.into(),
-                    Err(Interrupted) => Completion::Interrupted,
+                let mut outcome = Err(obstacle);
+                loop {
+                    outcome = match outcome {
+                        Ok(value) => return Completion::Value(value),
+                        Err(Obstacle::Error(errno)) => return Completion::Error(errno),
+                        Err(obstacle @ Obstacle::Wait(_)) => overcome(obstacle, &mut operation).await,
+                        Err(obstacle) => {
+                            let overcoming = pin!(overcome(obstacle, &mut operation));
+                            match thread.interruptible_at(overcoming).await {
+                                Ok(outcome) => outcome,
+                                Err(Interrupted) => return Completion::Interrupted,
+                            }
+                        }
+                    };
                 }
             }))
         }

@@ -3,15 +3,19 @@
 use alloc::boxed::Box;
 
 use linux_abi::Errno;
+use linux_abi::file::OpenFlags;
 use linux_abi::process::{CLONE_ARGS_SIZE_VER0, CLONE_ARGS_SIZE_VER2, CSIGNAL, CloneArgs, CloneFlags};
 use linux_abi::signal::Signal;
+use linux_object::file::FileTable;
 use linux_object::obstacle::{Obstacle, complete};
 use linux_object::process::{self, CloneRequest};
+use linux_object::thread::Thread;
 use linux_object::user_buffer::UserMemory;
 use zerocopy::{FromZeros, IntoBytes};
 
 use crate::argument::{Bits, UserAddress};
 use crate::call::{Call, Completion, Outcome, slow};
+use crate::process_fd;
 
 pub fn clone(
     call: &mut Call<'_>,
@@ -31,7 +35,13 @@ pub fn clone(
         child_id: child_id.0,
         wanted_id: None,
     };
-    run(call, request, parent_id)
+    let wants_both = CloneFlags::PIDFD | CloneFlags::PARENT_SETTID;
+    // There is one place for the child's number or its descriptor.
+    if request.flags.contains(wants_both) || request.flags.contains(CloneFlags::PIDFD | CloneFlags::DETACHED)
+    {
+        return Err(Errno::EINVAL);
+    }
+    run(call, request, parent_id, parent_id)
 }
 
 /// The largest structure that a caller may pass: a page, as on Linux.
@@ -53,15 +63,18 @@ pub fn clone3(call: &mut Call<'_>, arguments: UserAddress, size: usize) -> Resul
         Err(_) => return Err(Errno::EFAULT),
         Ok(outcome) => outcome,
     };
-    let (request, parent_id) = outcome;
-    run(call, request, parent_id)
+    let (request, parent_id, descriptor) = outcome;
+    if request.flags.contains(CloneFlags::PIDFD | CloneFlags::PARENT_SETTID) && parent_id == descriptor {
+        return Err(Errno::EINVAL);
+    }
+    run(call, request, parent_id, descriptor)
 }
 
 fn read_arguments(
     memory: &UserMemory,
     address: UserAddress,
     size: usize,
-) -> Result<(CloneRequest, UserAddress), Obstacle> {
+) -> Result<(CloneRequest, UserAddress, UserAddress), Obstacle> {
     const KNOWN: usize = CLONE_ARGS_SIZE_VER2 as usize;
     let mut bytes = [0; KNOWN];
     let known = size.min(KNOWN);
@@ -82,7 +95,8 @@ fn read_arguments(
         (_, 2..) => return Err(Errno::EINVAL.into()),
         (list, _) => Some(memory.read::<i32>(UserAddress(list as usize).get())?),
     };
-    Ok((decode(&arguments, wanted_id)?, UserAddress(arguments.parent_tid as usize)))
+    let (parent_id, descriptor) = (arguments.parent_tid as usize, arguments.pidfd as usize);
+    Ok((decode(&arguments, wanted_id)?, UserAddress(parent_id), UserAddress(descriptor)))
 }
 
 fn decode(arguments: &CloneArgs, wanted_id: Option<i32>) -> Result<CloneRequest, Errno> {
@@ -109,7 +123,27 @@ fn decode(arguments: &CloneArgs, wanted_id: Option<i32>) -> Result<CloneRequest,
     })
 }
 
-fn run(call: &mut Call<'_>, request: CloneRequest, parent_id: UserAddress) -> Result<Outcome, Errno> {
+/// Gives the caller a descriptor of the child, and stores it. Without both there is no child.
+fn store_descriptor(
+    memory: &UserMemory,
+    files: &FileTable,
+    child: &Thread,
+    address: UserAddress,
+) -> Result<(), Errno> {
+    let fd = process_fd::open(files, child.process(), OpenFlags::empty())?;
+    // The caller has just named the place: it is present, or made so here.
+    memory.write(address.get(), &fd).map_err(|_| {
+        drop(files.remove(fd));
+        Errno::EFAULT
+    })
+}
+
+fn run(
+    call: &mut Call<'_>,
+    request: CloneRequest,
+    parent_id: UserAddress,
+    descriptor: UserAddress,
+) -> Result<Outcome, Errno> {
     if request.wanted_id.is_some() && !call.thread.credentials().is_privileged() {
         return Err(Errno::EPERM);
     }
@@ -117,10 +151,17 @@ fn run(call: &mut Call<'_>, request: CloneRequest, parent_id: UserAddress) -> Re
     let memory = call.memory();
     let wants_id = request.flags.contains(CloneFlags::PARENT_SETTID);
     let mut is_unwritten = false;
-    let thread = process::clone(call.thread, call.resources, call.context, call.tenancy, &request, |id| {
-        // A bad address is ignored, as on Linux; a page that has to be brought is waited for below.
-        is_unwritten = wants_id && matches!(memory.write(parent_id.get(), &id), Err(Obstacle::Wait(_)));
-    })?;
+    let files = &call.resources.files;
+    let thread =
+        process::clone(call.thread, call.resources, call.context, call.tenancy, &request, |child| {
+            if request.flags.contains(CloneFlags::PIDFD) {
+                store_descriptor(&memory, files, child, descriptor)?;
+            }
+            // A bad address is ignored, as on Linux; a page that has to be brought is waited for below.
+            let store_id = || memory.write(parent_id.get(), &child.id());
+            is_unwritten = wants_id && matches!(store_id(), Err(Obstacle::Wait(_)));
+            Ok(())
+        })?;
     let id = thread.id();
     let is_vfork = request.flags.contains(CloneFlags::VFORK);
     if is_unwritten {

@@ -29,6 +29,7 @@ mod mount;
 mod names;
 mod poll;
 mod process;
+mod process_fd;
 mod roots;
 mod rseq;
 mod schedule;

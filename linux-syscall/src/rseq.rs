@@ -12,7 +12,7 @@ use linux_abi::rseq::{
     RSEQ_ALIGNMENT, RSEQ_CPU_ID_UNINITIALIZED, RSEQ_FLAG_UNREGISTER, RSEQ_ORIGINAL_SIZE, Rseq,
     RseqCriticalSection,
 };
-use linux_object::obstacle::complete;
+use linux_object::obstacle::Attempt;
 use linux_object::thread::{Thread, Work};
 use linux_object::user_buffer::UserMemory;
 
@@ -70,46 +70,37 @@ fn write_numbers(
     memory: &UserMemory,
     area: usize,
     [start, hart, node, concurrency]: [u32; 4],
-) -> linux_object::obstacle::Attempt<()> {
+) -> Attempt<()> {
     let at = |offset: usize| VirtAddr::new(area + offset);
     memory.write(at(offset_of!(Rseq, cpu_id_start)), &[start, hart])?;
     memory.write(at(offset_of!(Rseq, node_id)), &[node, concurrency])
 }
 
-/// What is done before the thread goes back to user mode after something came between: its numbers are brought up to date,
-/// and a sequence it was in is aborted. Returns where it goes on, or an error for an area that makes no sense.
-pub(crate) async fn settle(
-    thread: &Thread,
-    memory: &UserMemory,
-    program_counter: usize,
-) -> Result<usize, Errno> {
+/// What is done before the thread goes back to user mode after something came between: its numbers are brought up to date if
+/// it has moved, and a sequence it was in is aborted. Returns where it goes on, or an error for an area that makes no sense.
+pub(crate) fn try_settle(thread: &Thread, memory: &UserMemory, program_counter: usize) -> Attempt<usize> {
     let area = thread.rseq();
     if area == 0 {
         return Ok(program_counter);
     }
-    let goes_on_at = abort(thread, memory, area, program_counter).await?;
-    complete(|| {
-        let hart = HartId::current().index() as u32;
+    let goes_on_at = try_abort(thread, memory, area, program_counter)?;
+    let hart = HartId::current();
+    if !thread.rseq_says(hart) {
+        let hart_number = hart.index() as u32;
         // Harts are numbered from 0, and a hart runs one thread at a time: its number serves as both.
-        write_numbers(memory, area, [hart, hart, 0, hart])
-    })
-    .await?;
+        write_numbers(memory, area, [hart_number, hart_number, 0, hart_number])?;
+        thread.note_rseq_says(hart);
+    }
     Ok(goes_on_at)
 }
 
-async fn abort(
-    thread: &Thread,
-    memory: &UserMemory,
-    area: usize,
-    program_counter: usize,
-) -> Result<usize, Errno> {
+fn try_abort(thread: &Thread, memory: &UserMemory, area: usize, program_counter: usize) -> Attempt<usize> {
     let slot = VirtAddr::new(area + offset_of!(Rseq, rseq_cs));
-    let section: u64 = complete(|| memory.read(slot)).await?;
+    let section: u64 = memory.read(slot)?;
     if section == 0 {
         return Ok(program_counter);
     }
-    let address = VirtAddr::new(section as usize);
-    let section: RseqCriticalSection = complete(|| memory.read(address)).await?;
+    let section: RseqCriticalSection = memory.read(VirtAddr::new(section as usize))?;
     let end = section.start_ip.checked_add(section.post_commit_offset).ok_or(Errno::EINVAL)?;
     let is_in_user_space = |address: u64| address < USER_END as u64;
     let is_sane = section.version == 0
@@ -118,20 +109,20 @@ async fn abort(
         && is_in_user_space(section.abort_ip)
         && !(section.start_ip..end).contains(&section.abort_ip);
     if !is_sane || section.abort_ip < size_of::<u32>() as u64 {
-        return Err(Errno::EINVAL);
+        return Err(Errno::EINVAL.into());
     }
     let before_abort = VirtAddr::new(section.abort_ip as usize - size_of::<u32>());
-    let signature: u32 = complete(|| memory.read(before_abort)).await?;
+    let signature: u32 = memory.read(before_abort)?;
     if signature != thread.rseq_signature() {
-        return Err(Errno::EINVAL);
+        return Err(Errno::EINVAL.into());
     }
     let is_inside = (section.start_ip..end).contains(&(program_counter as u64));
     if is_inside {
-        let area_flags: u32 = complete(|| memory.read(VirtAddr::new(area + offset_of!(Rseq, flags)))).await?;
+        let area_flags: u32 = memory.read(VirtAddr::new(area + offset_of!(Rseq, flags)))?;
         if section.flags != 0 || area_flags != 0 {
-            return Err(Errno::EINVAL);
+            return Err(Errno::EINVAL.into());
         }
     }
-    complete(|| memory.write(slot, &0u64)).await?;
+    memory.write(slot, &0u64)?;
     Ok(if is_inside { section.abort_ip as usize } else { program_counter })
 }

@@ -10,17 +10,18 @@ use linux_abi::signal::{
     ActionFlags, MINSIGSTKSZ, SIG_BLOCK, SIG_DFL, SIG_IGN, SIG_SETMASK, SIG_UNBLOCK, SS_AUTODISARM,
     SS_DISABLE, SS_ONSTACK, SigAction, Signal, SignalSet, SignalStack,
 };
-use linux_abi::signal_info::{SI_TKILL, SignalInfo};
+use linux_abi::signal_info::{SI_TKILL, SignalInfo, UserSignalInfo};
 use linux_abi::time::Timespec;
 use linux_object::credentials::{may_signal, may_signal_thread};
-use linux_object::obstacle::{Obstacle, complete};
+use linux_object::obstacle::{Attempt, Obstacle, complete};
 use linux_object::process::{Process, find_process_of, find_thread};
 use linux_object::signal::{
-    DefaultAction, NO_STACK, default_action, forget_ignored, has_deliverable, killed_by, pending_for,
-    restarts_calls, send_to_process, take_deliverable, try_send_to_process, try_send_to_thread,
+    DefaultAction, NO_STACK, SignalActions, default_action, forget_ignored, has_deliverable, killed_by,
+    pending_for, restarts_calls, send_to_process, take_deliverable, try_send_to_process, try_send_to_thread,
 };
 use linux_object::thread::{Interrupted, Thread, Work};
 use linux_object::user_buffer::UserMemory;
+use zerocopy::FromZeros;
 
 use crate::argument::UserAddress;
 use crate::call::{Call, Completion, Outcome, attempt, encode_error};
@@ -36,10 +37,9 @@ pub(crate) async fn handle_work(user: &mut UserThread) -> bool {
         settle_rseq(user).await;
     }
     user.thread.clear_work(Work::SIGNAL | Work::PREEMPTED);
-    while !user.thread.work().contains(Work::EXIT)
-        && let Some((signal, info)) = take_deliverable(&user.thread)
-    {
-        if let Some(slow) = deliver(user, signal, info) {
+    let mut has_more = true;
+    while has_more && !user.thread.work().contains(Work::EXIT) {
+        if let Some(slow) = deliver_next(user, &mut has_more) {
             slow.await;
         }
     }
@@ -66,10 +66,19 @@ pub(crate) async fn handle_work(user: &mut UserThread) -> bool {
 /// Aborts a restartable sequence that the thread may be in.
 async fn settle_rseq(user: &mut UserThread) {
     let memory = UserMemory::new(user.resources.address_space.clone());
-    let (thread, here) = (user.thread.clone(), user.context.program_counter);
-    user.leave_hart();
-    // Boxed: it is too large for the future of every thread that waits.
-    match Box::pin(async move { rseq::settle(&thread, &memory, here).await }).await {
+    let here = user.context.program_counter;
+    let settled = match rseq::try_settle(&user.thread, &memory, here) {
+        Ok(goes_on_at) => Ok(goes_on_at),
+        Err(Obstacle::Error(errno)) => Err(errno),
+        Err(_) => {
+            // A page has to be brought.
+            let thread = user.thread.clone();
+            user.leave_hart();
+            // Boxed: it is too large for the future of every thread that waits.
+            Box::pin(async move { complete(|| rseq::try_settle(&thread, &memory, here)).await }).await
+        }
+    };
+    match settled {
         Ok(goes_on_at) => user.context.program_counter = goes_on_at,
         Err(_) => {
             let info = SignalInfo::kernel(Signal::SIGSEGV);
@@ -92,12 +101,20 @@ fn restart(user: &mut UserThread) {
     }
 }
 
-/// Acts on a signal. What it returns has to be awaited: a page of the stack comes from a device.
-fn deliver(
-    user: &mut UserThread,
-    signal: Signal,
-    info: SignalInfo,
-) -> Option<Pin<Box<dyn Future<Output = ()> + Send + '_>>> {
+/// Acts on the next signal, if there is one. What it returns has to be awaited: a page of the stack comes from a device.
+fn deliver_next<'a>(
+    user: &'a mut UserThread,
+    has_more: &mut bool,
+) -> Option<Pin<Box<dyn Future<Output = ()> + Send + 'a>>> {
+    let mut info = SignalInfo::new_zeroed();
+    let signal;
+    (signal, *has_more) = match take_deliverable(&user.thread, &mut info) {
+        Some(taken) => taken,
+        None => {
+            *has_more = false;
+            return None;
+        }
+    };
     let action = user.resources.signal_actions.take(signal);
     match action.sa_handler {
         SIG_IGN => return None,
@@ -289,7 +306,8 @@ pub fn rt_sigtimedwait(
         match linux_object::signal::wait_for(&thread, set, deadline).await {
             Ok((signal, found)) => {
                 if !info.is_null()
-                    && let Err(errno) = complete(|| memory.write(info.get(), &found)).await
+                    && let Err(errno) =
+                        complete(|| memory.write(info.get(), &UserSignalInfo::from(found))).await
                 {
                     return Completion::Error(errno);
                 }
@@ -314,26 +332,41 @@ pub fn rt_sigaction(
     set_size: usize,
 ) -> Result<Outcome, Errno> {
     let signal = Signal::new(signal).filter(|_| set_size == SIGNAL_SET_BYTES).ok_or(Errno::EINVAL)?;
-    let actions = call.resources.signal_actions.clone();
-    let (memory, thread) = (call.memory(), call.owned_thread());
-    Ok(attempt(call, move || {
-        let previous = if new.is_null() {
-            actions.get(signal)
-        } else {
-            let mut action: SigAction = memory.read(new.get())?;
-            // What is not supported is gone when it is read back, as on Linux.
-            action.sa_flags &= ActionFlags::all().difference(UNSUPPORTED_FLAGS).bits();
-            action.sa_mask.remove(Signal::SIGKILL);
-            action.sa_mask.remove(Signal::SIGSTOP);
-            let previous = actions.set(signal, action)?;
-            forget_ignored(thread.process(), signal, &action);
-            previous
-        };
-        if !old.is_null() {
-            memory.write(old.get(), &previous)?;
+    let memory = call.memory();
+    match change_action(&memory, call.thread, &call.resources.signal_actions, signal, [new, old]) {
+        Ok(()) => Ok(Outcome::Done(0)),
+        Err(Obstacle::Error(errno)) => Err(errno),
+        Err(_) => {
+            // A page has to be brought.
+            let (actions, thread) = (call.resources.signal_actions.clone(), call.owned_thread());
+            Ok(attempt(call, move || {
+                change_action(&memory, &thread, &actions, signal, [new, old]).map(|()| 0)
+            }))
         }
-        Ok(0)
-    }))
+    }
+}
+
+/// Sets what a signal does, unless there is nothing new, and writes what it did, if somebody wants to know.
+fn change_action(
+    memory: &UserMemory,
+    thread: &Thread,
+    actions: &SignalActions,
+    signal: Signal,
+    [new, old]: [UserAddress; 2],
+) -> Attempt<()> {
+    let previous = if new.is_null() {
+        actions.get(signal)
+    } else {
+        let mut action: SigAction = memory.read(new.get())?;
+        // What is not supported is gone when it is read back, as on Linux.
+        action.sa_flags &= ActionFlags::all().difference(UNSUPPORTED_FLAGS).bits();
+        action.sa_mask.remove(Signal::SIGKILL);
+        action.sa_mask.remove(Signal::SIGSTOP);
+        let previous = actions.set(signal, action)?;
+        forget_ignored(thread.process(), signal, &action);
+        previous
+    };
+    if old.is_null() { Ok(()) } else { memory.write(old.get(), &previous) }
 }
 
 pub fn rt_sigprocmask(
@@ -371,18 +404,28 @@ pub fn rt_sigprocmask(
 }
 
 /// A signal by its number; 0 only asks whether it could be sent.
-fn signal_or_probe(number: i32) -> Result<Option<Signal>, Errno> {
+pub(crate) fn signal_or_probe(number: i32) -> Result<Option<Signal>, Errno> {
     if number == 0 { Ok(None) } else { Signal::new(number).map(Some).ok_or(Errno::EINVAL) }
 }
 
 /// What the receiver is told of who sent a signal.
-fn sender(call: &Call<'_>, signal: Signal, make: fn(Signal, i32, u32) -> SignalInfo) -> SignalInfo {
+pub(crate) fn sender(
+    call: &Call<'_>,
+    signal: Signal,
+    make: fn(Signal, i32, u32) -> SignalInfo,
+) -> SignalInfo {
     let own = call.thread.process();
-    make(signal, own.id(), call.thread.credentials().real_user)
+    make(signal, own.id(), call.thread.real_user())
 }
 
 pub fn kill(call: &mut Call<'_>, id: i32, signal: i32) -> Result<usize, Errno> {
     let signal = signal_or_probe(signal)?;
+    if id == call.thread.process().id() {
+        if let Some(signal) = signal {
+            send_to_process(call.thread.process(), signal, sender(call, signal, SignalInfo::kill));
+        }
+        return Ok(0);
+    }
     if id > 0 {
         let target = find_process_of(id).ok_or(Errno::ESRCH)?;
         may_signal(call.thread, &target, signal)?;
@@ -441,17 +484,27 @@ fn send_to(call: &Call<'_>, target: &Arc<Thread>, signal: i32) -> Result<usize, 
 }
 
 /// Reads what is to be sent with a signal. Only to itself may a process say that it came from the kernel or `kill`.
-fn read_info(call: &Call<'_>, signal: i32, info: UserAddress, is_own: bool) -> Result<SignalInfo, Errno> {
+/// `signal`: what the call says, which is what counts; `None` if it has to agree with what is sent.
+pub(crate) fn read_info(
+    call: &Call<'_>,
+    signal: Option<i32>,
+    info: UserAddress,
+    is_own: bool,
+) -> Result<SignalInfo, Errno> {
     let memory = call.memory();
-    let mut sent: SignalInfo = match memory.read(info.get()) {
+    let sent: UserSignalInfo = match memory.read(info.get()) {
         Ok(sent) => sent,
         Err(Obstacle::Error(errno)) => return Err(errno),
         Err(_) => return Err(Errno::EFAULT),
     };
+    if !sent.fits() {
+        return Err(Errno::E2BIG);
+    }
+    let mut sent = sent.info;
     if (sent.si_code >= 0 || sent.si_code == SI_TKILL) && !is_own {
         return Err(Errno::EPERM);
     }
-    sent.si_signo = signal;
+    sent.si_signo = signal.unwrap_or(sent.si_signo);
     // What the kernel marks is its own.
     sent = sent.marked(0);
     Ok(sent)
@@ -464,7 +517,7 @@ pub fn rt_sigqueueinfo(
     info: UserAddress,
 ) -> Result<usize, Errno> {
     let is_own = process == call.thread.process().id();
-    let sent = read_info(call, signal, info, is_own)?;
+    let sent = read_info(call, Some(signal), info, is_own)?;
     let target = find_process_of(process).ok_or(Errno::ESRCH)?;
     let signal = signal_or_probe(signal)?;
     may_signal(call.thread, &target, signal)?;
@@ -485,7 +538,7 @@ pub fn rt_tgsigqueueinfo(
         return Err(Errno::EINVAL);
     }
     let is_own = thread == call.thread.id();
-    let sent = read_info(call, signal, info, is_own)?;
+    let sent = read_info(call, Some(signal), info, is_own)?;
     let target = find_thread(thread).filter(|found| found.process().id() == process).ok_or(Errno::ESRCH)?;
     let signal = signal_or_probe(signal)?;
     may_signal_thread(call.thread, &target, signal)?;

@@ -6,7 +6,7 @@ use kernel_hal::{UserContext, VirtAddr};
 use linux_abi::Errno;
 use linux_abi::signal::{ActionFlags, SS_AUTODISARM, SS_DISABLE, SigAction, Signal, SignalSet, SignalStack};
 use linux_abi::signal_frame::{FloatingPointContext, SignalContext, SignalFrame, UserContextFrame};
-use linux_abi::signal_info::SignalInfo;
+use linux_abi::signal_info::{SignalInfo, UserSignalInfo};
 use linux_object::obstacle::Attempt;
 use linux_object::signal::NO_STACK;
 use linux_object::thread::Thread;
@@ -42,7 +42,15 @@ fn place(stack: &SignalStack, stack_pointer: usize, action: &SigAction) -> Resul
     Ok(frame)
 }
 
-/// What stands in a frame between the information and the registers, as far as the kernel sets it.
+/// What a frame begins with, as far as the kernel sets it: then come members without a use, then the registers.
+#[derive(IntoBytes, FromBytes, Immutable)]
+#[repr(C)]
+struct Top {
+    info: UserSignalInfo,
+    head: Head,
+}
+
+/// What stands in a frame between the information and the registers.
 #[derive(IntoBytes, FromBytes, Immutable)]
 #[repr(C)]
 struct Head {
@@ -53,43 +61,36 @@ struct Head {
 }
 
 const HEAD: usize = offset_of!(SignalFrame, uc);
+const _: () = assert!(offset_of!(Top, head) == HEAD);
+/// The registers, all of them side by side as [`UserContext::image`] has them.
 const REGISTERS: usize = HEAD + offset_of!(UserContextFrame, uc_mcontext);
-const FLOAT: usize = REGISTERS + offset_of!(SignalContext, sc_fpregs);
-const FLOAT_CONTROL: usize = FLOAT + offset_of!(FloatingPointContext, fcsr);
-/// A word that must be zero and the header that ends the extensions, of which there are none.
-const END: usize = FLOAT + offset_of!(FloatingPointContext, reserved);
-type End = [u32; 3];
+const FLOAT: usize = offset_of!(SignalContext, sc_fpregs);
+const _: () = assert!(FLOAT == offset_of!(UserContext, float));
+const _: () =
+    assert!(FLOAT + offset_of!(FloatingPointContext, fcsr) + size_of::<u64>() == UserContext::IMAGE_BYTES);
+/// A word without a use, one that must be zero, and the header that ends the extensions, of which there are none.
+const END: usize = REGISTERS + FLOAT + offset_of!(FloatingPointContext, reserved) - size_of::<u32>();
+type End = [u32; 4];
 
 /// Where the registers have the program counter on their way to and from a frame: x0 has no value of its own.
 const PROGRAM_COUNTER: usize = 0;
 
-fn try_write(
-    memory: &UserMemory,
-    address: usize,
-    context: &mut UserContext,
-    info: &SignalInfo,
-    head: &Head,
-) -> Attempt<()> {
+fn try_write(memory: &UserMemory, address: usize, context: &mut UserContext, top: &Top) -> Attempt<()> {
     let at = |offset: usize| VirtAddr::new(address + offset);
     context.registers[PROGRAM_COUNTER] = context.program_counter;
-    memory.write(at(0), info)?;
-    memory.write(at(HEAD), head)?;
-    memory.write_bytes(at(REGISTERS), context.registers.as_bytes())?;
-    memory.write_bytes(at(FLOAT), context.float.registers.as_bytes())?;
-    memory.write(at(FLOAT_CONTROL), &context.float.control)?;
+    memory.write(at(0), top)?;
+    memory.write_bytes(at(REGISTERS), context.image())?;
     memory.write(at(END), &End::default())
 }
 
 fn try_read(memory: &UserMemory, address: usize, context: &mut UserContext) -> Attempt<Head> {
     let at = |offset: usize| VirtAddr::new(address).checked_add(offset).ok_or(Errno::EFAULT);
     let end: End = memory.read(at(END)?)?;
-    if end != End::default() {
+    if end[1..] != [0; 3] {
         return Err(Errno::EFAULT.into());
     }
     let head = memory.read(at(HEAD)?)?;
-    memory.read_bytes(at(REGISTERS)?, context.registers.as_mut_bytes())?;
-    memory.read_bytes(at(FLOAT)?, context.float.registers.as_mut_bytes())?;
-    context.float.control = memory.read(at(FLOAT_CONTROL)?)?;
+    memory.read_bytes(at(REGISTERS)?, context.image_mut())?;
     context.program_counter = context.registers[PROGRAM_COUNTER];
     context.registers[PROGRAM_COUNTER] = 0;
     context.float_replaced();
@@ -109,8 +110,8 @@ pub(crate) fn try_push(
         .with_signals(|signals| (signals.alternate_stack, signals.saved_mask.unwrap_or(signals.blocked)));
     let address = place(&stack, user.context.registers[UserContext::SP], action)?;
     let memory = UserMemory::new(user.resources.address_space.clone());
-    let head = Head { flags: 0, link: 0, stack, mask };
-    try_write(&memory, address, &mut user.context, info, &head)?;
+    let top = Top { info: (*info).into(), head: Head { flags: 0, link: 0, stack, mask } };
+    try_write(&memory, address, &mut user.context, &top)?;
     if stack.ss_flags & SS_AUTODISARM != 0 && address as u64 >= stack.ss_sp {
         user.thread.with_signals(|signals| signals.alternate_stack = NO_STACK);
     }

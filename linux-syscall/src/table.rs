@@ -9,8 +9,8 @@ use crate::call::{Call, IntoOutcome, Outcome, is_error};
 use crate::strace::Meaning;
 use crate::{
     attributes, clone, control, counters, epoll, event, execute, extended_attributes, file, futex, hardware,
-    identity, inotify, limits, memory, mount, names, poll, process, roots, rseq, schedule, shared_memory,
-    signal, socket, system, time, timers, usage, wait,
+    identity, inotify, limits, memory, mount, names, poll, process, process_fd, roots, rseq, schedule,
+    shared_memory, signal, socket, system, time, timers, usage, wait,
 };
 use linux_abi::Errno;
 
@@ -178,7 +178,7 @@ syscall_table! {
     92 personality(wanted: u32) => control::personality, Partial, "PER_LINUX; of the flags ADDR_NO_RANDOMIZE";
     93 exit(status: i32) => process::exit, Full, "";
     94 exit_group(status: i32) => process::exit_group, Full, "";
-    95 waitid(kind: u32, id: i32, info: UserAddress, options: u32, usage: UserAddress) => wait::waitid, Partial, "no P_PIDFD";
+    95 waitid(kind: u32, id: i32, info: UserAddress, options: u32, usage: UserAddress) => wait::waitid, Full, "";
     96 set_tid_address(address: UserAddress) => process::set_tid_address, Full, "";
     97 unshare(flags: Bits) => control::unshare, Partial, "no namespaces";
     98 futex(address: UserAddress, operation: u32, value: u32, timeout: UserAddress, other: UserAddress, value3: u32) => futex::futex, Partial, "no priority inheritance";
@@ -279,7 +279,7 @@ syscall_table! {
     214 brk(end: UserAddress) => memory::brk, Full, "";
     215 munmap(address: UserAddress, len: usize) => memory::munmap, Full, "";
     216 mremap(address: UserAddress, old_len: usize, new_len: usize, flags: u32, new_address: UserAddress) => memory::mremap, Full, "";
-    220 clone(flags: Bits, stack: UserAddress, parent_id: UserAddress, thread_pointer: usize, child_id: UserAddress) => clone::clone, Partial, "no namespaces, no pidfd";
+    220 clone(flags: Bits, stack: UserAddress, parent_id: UserAddress, thread_pointer: usize, child_id: UserAddress) => clone::clone, Partial, "no namespaces; no pidfd of a thread";
     221 execve(path: PathAddress, arguments: UserAddress, environment: UserAddress) => execute::execve, Full, "";
     222 mmap(address: UserAddress, len: usize, protection: u32, flags: Bits, fd: Fd, offset: usize) => memory::mmap, Partial, "no huge pages: asking for them is ENOMEM";
     223 fadvise64(fd: Fd, offset: i64, len: i64, advice: i32) => file::fadvise64, Full, "advice changes nothing";
@@ -316,8 +316,11 @@ syscall_table! {
     287 pwritev2(fd: Fd, vectors: UserAddress, count: usize, offset: i64, high: usize, flags: u32) => file::pwritev2, Partial, "of the flags only RWF_HIPRI";
     291 statx(directory: Fd, path: PathAddress, flags: u32, mask: u32, buffer: UserAddress) => file::statx, Full, "";
     293 rseq(area: UserAddress, len: u32, flags: i32, signature: u32) => rseq::rseq, Full, "";
-    435 clone3(arguments: UserAddress, size: usize) => clone::clone3, Partial, "no namespaces, no control groups, no pidfd";
+    424 pidfd_send_signal(fd: Fd, signal: i32, info: UserAddress, flags: u32) => process_fd::pidfd_send_signal, Partial, "to the process: not to a thread or a group";
+    434 pidfd_open(process: i32, flags: u32) => process_fd::pidfd_open, Partial, "not of a thread";
+    435 clone3(arguments: UserAddress, size: usize) => clone::clone3, Partial, "no namespaces, no control groups; no pidfd of a thread";
     436 close_range(first: u32, last: u32, flags: u32) => file::close_range, Partial, "CLOSE_RANGE_UNSHARE is refused";
+    438 pidfd_getfd(fd: Fd, number: i32, flags: u32) => process_fd::pidfd_getfd, Full, "";
     439 faccessat2(directory: Fd, path: PathAddress, mode: u32, flags: u32) => file::faccessat2, Full, "";
     441 epoll_pwait2(epoll: Fd, events: UserAddress, count: i32, timeout: UserAddress, mask: UserAddress, set_size: usize) => epoll::epoll_pwait2, Full, "";
     452 fchmodat2(directory: Fd, path: PathAddress, mode: Mode, flags: u32) => attributes::fchmodat2, Full, "";

@@ -7,10 +7,11 @@ use linux_abi::process::{
     __WALL, __WCLONE, __WNOTHREAD, P_ALL, P_PGID, P_PID, P_PIDFD, WaitFlags, WaitStatus,
 };
 use linux_abi::signal_info::{
-    CLD_CONTINUED, CLD_DUMPED, CLD_EXITED, CLD_KILLED, CLD_STOPPED, ChildReport, SignalInfo,
+    CLD_CONTINUED, CLD_DUMPED, CLD_EXITED, CLD_KILLED, CLD_STOPPED, ChildReport, SignalInfo, UserSignalInfo,
 };
 use linux_object::obstacle::{Attempt, complete};
 use linux_object::process::{WaitRequest, WaitSelector, WaitedChild, try_wait};
+use linux_object::process_fd::ProcessFd;
 use linux_object::thread::Interrupted;
 use linux_object::user_buffer::UserMemory;
 use zerocopy::FromZeros;
@@ -62,20 +63,27 @@ pub fn waitid(
     if !flags.intersects(CHANGES) {
         return Err(Errno::EINVAL);
     }
+    let mut is_impatient = false;
     let selector = match kind {
         P_ALL => WaitSelector::Any,
         P_PID if id > 0 => WaitSelector::Process(id),
         P_PGID if id == 0 => WaitSelector::Group(call.thread.process().group()),
         P_PGID if id > 0 => WaitSelector::Group(id),
         P_PIDFD if id >= 0 => {
-            // There are no descriptors of processes, so this is none.
-            call.resources.files.get(id)?;
-            return Err(Errno::EBADF);
+            let file = call.resources.files.get(id)?;
+            is_impatient = file.is_nonblocking() && !flags.contains(WaitFlags::NOHANG);
+            // Whoever has been waited for is nobody's child.
+            let process = ProcessFd::of(&file)?.process().map_err(|_| Errno::ECHILD)?;
+            WaitSelector::Process(process.id())
         }
         _ => return Err(Errno::EINVAL),
     };
+    let flags = if is_impatient { flags | WaitFlags::NOHANG } else { flags };
     let request = WaitRequest { selector, flags, kinds: options & KINDS };
     Ok(wait(call, request, move |memory, child| {
+        if is_impatient && child.is_none() {
+            return Err(Errno::EAGAIN.into());
+        }
         if !usage.is_null()
             && let Some(child) = child
         {
@@ -84,7 +92,7 @@ pub fn waitid(
         if !info.is_null() {
             // Nothing has happened: the fields that a program looks at are zero.
             let found = child.map_or_else(SignalInfo::new_zeroed, describe);
-            memory.write(info.get(), &found)?;
+            memory.write(info.get(), &UserSignalInfo::from(found))?;
         }
         Ok(0)
     }))

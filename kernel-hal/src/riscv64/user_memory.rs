@@ -51,7 +51,7 @@ unsafe extern "C" fn copy(destination: *mut u8, source: *const u8, len: usize) -
     naked_asm!(
         "li t6, {user_memory_access}",
         "csrs sstatus, t6",
-        "li t1, 16",
+        "li t1, 8",
         "bltu a2, t1, 40f",
         // Different offsets inside a word: byte by byte. Otherwise align both.
         "xor t1, a0, a1",

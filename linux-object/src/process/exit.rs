@@ -23,7 +23,7 @@ pub fn end_thread(thread: &Arc<Thread>) {
     let process = thread.process();
     let status = thread.exit_status().unwrap_or(WaitStatus::Exited(0));
     let usage = thread.usage();
-    let resident = thread.resources().address_space.usage().most_resident * kernel_hal::PAGE_SIZE;
+    let resident = thread.resources().address_space.most_resident() * kernel_hal::PAGE_SIZE;
     let mut table = TABLE.lock();
     if thread.id() != process.id() {
         table.remove_thread(thread.id());
@@ -55,6 +55,7 @@ pub fn end_thread(thread: &Arc<Thread>) {
 
     process.timers().end();
     tell_of_death(&bereaved);
+    process.ended.wake_all();
     if process.session() == process.id() {
         console::session_ended(process.id());
     }
@@ -129,7 +130,7 @@ fn reap(parent: &Process, child: &Arc<Process>) {
 impl Process {
     /// What a signal does to it; `None` if it has ended.
     pub(super) fn signal_action(&self, signal: Signal) -> Option<SigAction> {
-        self.with_threads(|threads| threads.first().map(|thread| thread.signal_actions().get(signal)))
+        self.with_threads(|threads| threads.first().map(|thread| thread.signal_action(signal)))
     }
 }
 

@@ -35,6 +35,7 @@ pub struct CloneRequest {
 const SUPPORTED: CloneFlags = CloneFlags::VM
     .union(CloneFlags::FS)
     .union(CloneFlags::FILES)
+    .union(CloneFlags::PIDFD)
     .union(CloneFlags::SIGHAND)
     .union(CloneFlags::THREAD)
     .union(CloneFlags::SYSVSEM)
@@ -55,6 +56,8 @@ fn check(flags: CloneFlags) -> Result<(), Errno> {
     let is_consistent = implies(CloneFlags::SIGHAND, CloneFlags::VM)
         && implies(CloneFlags::THREAD, CloneFlags::SIGHAND)
         && !flags.contains(CloneFlags::SIGHAND | CloneFlags::CLEAR_SIGHAND)
+        // There are descriptors of processes, not of threads.
+        && !flags.contains(CloneFlags::PIDFD | CloneFlags::THREAD)
         && SUPPORTED.contains(flags);
     if is_consistent { Ok(()) } else { Err(Errno::EINVAL) }
 }
@@ -108,15 +111,15 @@ pub fn fork_count() -> u64 {
     FORKS.load(Ordering::Relaxed)
 }
 
-/// Makes a thread or process like the caller and lets it run. `store_parent_id` runs before the child does, with its
-/// number.
+/// Makes a thread or process like the caller and lets it run. `prepare` runs before anybody can find the child: if it
+/// fails there is none.
 pub fn clone(
     caller: &Arc<Thread>,
     resources: &Resources,
     context: &UserContext,
     tenancy: &Tenancy,
     request: &CloneRequest,
-    store_parent_id: impl FnOnce(i32),
+    prepare: impl FnOnce(&Thread) -> Result<(), Errno>,
 ) -> Result<Arc<Thread>, Errno> {
     check(request.flags)?;
     if request.flags.contains(CloneFlags::PARENT) && caller.process().is_first() {
@@ -133,10 +136,8 @@ pub fn clone(
         }
     };
     FORKS.fetch_add(1, Ordering::Relaxed);
-    store_parent_id(id);
 
     let shares_memory = request.flags.contains(CloneFlags::VM);
-    let tenancy = if shares_memory { tenancy.share() } else { tenancy.of_copy() };
     let shares_process = request.flags.contains(CloneFlags::THREAD);
     let credentials = caller.credentials();
     let own_process = caller.process();
@@ -167,6 +168,8 @@ pub fn clone(
     if !shares_memory {
         thread.set_rseq(caller.rseq(), caller.rseq_signature());
     }
+    prepare(&thread)?;
+    let tenancy = if shares_memory { tenancy.share() } else { tenancy.of_copy() };
     thread.set_schedule(caller.schedule().inherit());
     resources.files.add_user();
     if request.flags.contains(CloneFlags::CHILD_CLEARTID) {

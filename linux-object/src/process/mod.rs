@@ -76,6 +76,8 @@ pub struct Process {
     flags: AtomicU32,
     /// Woken when a thread has ended.
     thread_ended: WaitQueue,
+    /// Woken when the process has ended.
+    ended: WaitQueue,
     limits: Arc<ResourceLimits>,
     stop_state: StopState,
     pending_signals: SpinLock<PendingSignals>,
@@ -181,6 +183,7 @@ impl Process {
             barrier_registrations: AtomicI32::new(origin.like.map_or(0, |like| like.barrier_registrations())),
             flags: AtomicU32::new(origin.like.map_or(ProcessFlags::DUMPABLE, |like| like.flags()).bits()),
             thread_ended: WaitQueue::new("thread ended"),
+            ended: WaitQueue::new("process ended"),
             limits: Arc::new(
                 origin.like.map_or_else(ResourceLimits::default, |like| like.limits.duplicate()),
             ),
@@ -378,6 +381,11 @@ impl Process {
     /// How it ended, as `wait` reports it, once all its threads have.
     pub fn fate(&self) -> Option<u32> {
         Some(self.fate.load(Ordering::Acquire)).filter(|&fate| fate != ALIVE)
+    }
+
+    /// The queue that is woken when the process has ended.
+    pub fn end_event(&self) -> &WaitQueue {
+        &self.ended
     }
 
     /// The queue that is woken when a child changes state.
