@@ -2,9 +2,12 @@
 #include "check.h"
 
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/sysinfo.h>
 #include <sys/utsname.h>
+#include <sys/wait.h>
 
 static char text[256];
 
@@ -89,6 +92,116 @@ CASE(numbers)
     CHECK_EQUAL(atoi(load("/proc/sys/vm/max_map_count")), 65530);
     CHECK_EQUAL(atoi(load("/proc/sys/vm/overcommit_memory")), 0);
     CHECK_EQUAL(atoi(load("/proc/sys/kernel/overflowuid")), 65534);
+    CHECK(atoi(load("/proc/sys/kernel/threads-max")) > 1000);
+    CHECK(atoll(load("/proc/sys/fs/file-max")) > 10000);
+    CHECK(atoi(load("/proc/sys/fs/nr_open")) >= 1 << 20);
+    CHECK_EQUAL(atoi(load("/proc/sys/vm/panic_on_oom")), 0);
+    CHECK(atoi(load("/proc/sys/vm/mmap_min_addr")) >= 4096);
+}
+
+CASE(promises_of_memory)
+{
+    const char *path = "/proc/sys/vm/overcommit_memory";
+    struct sysinfo machine;
+
+    REQUIRE(sysinfo(&machine) == 0);
+    size_t too_much = machine.totalram * machine.mem_unit * 3;
+    CHECK_FAILS((long)mmap(NULL, too_much, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), ENOMEM);
+    CHECK_EQUAL(store(path, "1\n"), 2);
+    CHECK_EQUAL(atoi(load(path)), 1);
+    void *place = mmap(NULL, too_much, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(place != MAP_FAILED);
+    CHECK(munmap(place, too_much) == 0);
+    CHECK_FAILS(store(path, "3"), EINVAL);
+    CHECK_FAILS(store(path, "word"), EINVAL);
+    CHECK_EQUAL(store(path, "0"), 1);
+    CHECK_EQUAL(atoi(load(path)), 0);
+}
+
+/* Where a new program has its parts. */
+static void where(char *place, size_t size)
+{
+    int ends[2];
+    long count;
+
+    REQUIRE(pipe(ends) == 0);
+    pid_t child = fork();
+    if (child == 0) {
+        dup2(ends[1], 1);
+        execl("/tests/helpers/where", "where", NULL);
+        _exit(1);
+    }
+    close(ends[1]);
+    count = read(ends[0], place, size - 1);
+    place[count > 0 ? count : 0] = 0;
+    close(ends[0]);
+    CHECK_EQUAL(waitpid(child, NULL, 0), child);
+}
+
+CASE(the_layout_of_programs)
+{
+    const char *path = "/proc/sys/kernel/randomize_va_space";
+    char places[4][128];
+
+    CHECK_EQUAL(atoi(load(path)), 2);
+    CHECK_EQUAL(store(path, "0\n"), 2);
+    where(places[0], sizeof places[0]);
+    where(places[1], sizeof places[1]);
+    CHECK(places[0][0] != 0 && strcmp(places[0], places[1]) == 0);
+    CHECK_EQUAL(store(path, "2\n"), 2);
+    where(places[2], sizeof places[2]);
+    where(places[3], sizeof places[3]);
+    CHECK(strcmp(places[2], places[3]) != 0);
+}
+
+/* Kilobytes that a line of /proc/meminfo says. */
+static long meminfo(const char *name)
+{
+    FILE *file = fopen("/proc/meminfo", "r");
+    char line[128];
+    long value = -1;
+
+    while (file && fgets(line, sizeof line, file))
+        if (strncmp(line, name, strlen(name)) == 0)
+            value = atol(line + strlen(name));
+    fclose(file);
+    return value;
+}
+
+CASE(caches_are_dropped)
+{
+    const char *path = "/proc/sys/vm/drop_caches";
+
+    CHECK_EQUAL(store(path, "3\n"), 2);
+    CHECK_EQUAL(store(path, "1"), 1);
+    CHECK_EQUAL(store(path, "2"), 1);
+    CHECK_FAILS(store(path, "0"), EINVAL);
+    CHECK_FAILS(store(path, "99"), EINVAL);
+    CHECK(meminfo("MemFree:") > 0);
+}
+
+CASE(pipes_of_users)
+{
+    const char *path = "/proc/sys/fs/pipe-max-size";
+
+    CHECK_EQUAL(atoi(load(path)), 1 << 20);
+    CHECK_EQUAL(store(path, "70000\n"), 6);
+    CHECK_EQUAL(atoi(load(path)), 131072);
+    CHECK_EQUAL(store(path, "1048576\n"), 8);
+}
+
+CASE(only_root_sets)
+{
+    pid_t child = fork();
+
+    if (child == 0) {
+        if (setuid(4321) != 0)
+            _exit(2);
+        _exit(open("/proc/sys/vm/overcommit_memory", O_WRONLY) == -1 && errno == EACCES ? 0 : 1);
+    }
+    int status = 0;
+    CHECK_EQUAL(waitpid(child, &status, 0), child);
+    CHECK_EQUAL(status, 0);
 }
 
 CASE(what_is_fixed_is_refused)

@@ -58,6 +58,12 @@ pub fn kills() -> u64 {
 /// (`/proc/sys/vm/drop_caches`). Returns how many pages were.
 pub fn drop_caches() -> usize {
     crate::namespace::drop_names();
+    crate::socket::garbage::collect();
+    drop_pages()
+}
+
+/// The pages alone.
+pub fn drop_pages() -> usize {
     let mut dropped = 0;
     loop {
         let now = reclaim(RECLAIMED_PAGES);

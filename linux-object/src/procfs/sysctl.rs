@@ -9,15 +9,20 @@ use alloc::vec::Vec;
 use core::fmt::Write;
 use core::sync::atomic::Ordering;
 
+use kernel_hal::PAGE_SIZE;
+use kernel_object::address_space::{LOWEST_ADDRESS, promises_everything, set_promises_everything};
 use ksync::Once;
 use linux_abi::Errno;
 use net::settings::{self, LARGEST_BACKLOG};
 use rcore_fs::generated::{Attributes, ContentBuffer, DirectoryNode, FileNode, GeneratedFile};
 use rcore_fs::{Attempt, INode};
 
+use crate::file::{MOST_DESCRIPTORS, PIPE_MAX_SIZE};
 use crate::ipc::shared_memory;
+use crate::memory::pressure;
+use crate::program::Randomness;
 use crate::thread::current_thread;
-use crate::{process, random, version};
+use crate::{namespace, process, random, version};
 
 /// Where a value comes from.
 enum Value {
@@ -86,6 +91,8 @@ static SETTINGS: &[Setting] = &[
         |name| store_name(name, version::set_domain_name),
     ),
     number(KERNEL, "pid_max", process::ID_LIMIT as u64),
+    // Threads have numbers from the same space; what else limits them is memory.
+    number(KERNEL, "threads-max", process::ID_LIMIT as u64),
     number(KERNEL, "ngroups_max", 65536),
     number(KERNEL, "cap_last_cap", 40),
     number(KERNEL, "overflowuid", 65534),
@@ -94,15 +101,79 @@ static SETTINGS: &[Setting] = &[
     number(KERNEL, "shmmax", shared_memory::LARGEST),
     number(KERNEL, "shmall", shared_memory::LARGEST),
     number(KERNEL, "shmmni", shared_memory::MOST_SEGMENTS as u64),
+    number(KERNEL, "panic_on_oops", 1),
+    number(KERNEL, "tainted", 0),
+    number(KERNEL, "core_uses_pid", 0),
     text(KERNEL, "core_pattern", "core"),
-    number(KERNEL, "randomize_va_space", 2),
+    settable(
+        KERNEL,
+        "randomize_va_space",
+        || format!("{}", Randomness::of_system() as u8),
+        |input| {
+            // Whatever is not one of the first two is the third, as by Linux.
+            let wanted = match parse(input)? {
+                0 => Randomness::Nothing,
+                1 => Randomness::NotTheHeap,
+                _ => Randomness::Everything,
+            };
+            wanted.set_for_system();
+            Ok(())
+        },
+    ),
     now(RANDOM, "boot_id", || boot_id().into()),
     now(RANDOM, "uuid", || uuid(random::bytes())),
     number(RANDOM, "entropy_avail", 256),
     number(RANDOM, "poolsize", 256),
-    number(MEMORY, "overcommit_memory", 0),
+    settable(
+        MEMORY,
+        "overcommit_memory",
+        || format!("{}", u8::from(promises_everything())),
+        |input| {
+            match parse(input)? {
+                0 => set_promises_everything(false),
+                1 => set_promises_everything(true),
+                // Nothing keeps account of what was promised.
+                _ => return Err(Errno::EINVAL),
+            }
+            Ok(())
+        },
+    ),
     number(MEMORY, "overcommit_ratio", 50),
+    number(MEMORY, "overcommit_kbytes", 0),
+    number(MEMORY, "panic_on_oom", 0),
+    number(MEMORY, "nr_hugepages", 0),
+    number(MEMORY, "mmap_min_addr", LOWEST_ADDRESS as u64),
+    Setting {
+        directory: MEMORY,
+        name: "drop_caches",
+        value: Value::Number(0),
+        store: Some(|input| {
+            match parse(input)? {
+                // Pages, names, or both.
+                1 => _ = pressure::drop_pages(),
+                2 => namespace::drop_names(),
+                3 => _ = pressure::drop_caches(),
+                _ => return Err(Errno::EINVAL),
+            }
+            Ok(())
+        }),
+    },
     number(MEMORY, "max_map_count", 65530),
+    // The number of open files has no limit of its own.
+    number(FILES, "file-max", i64::MAX as u64),
+    number(FILES, "nr_open", MOST_DESCRIPTORS as u64),
+    settable(
+        FILES,
+        "pipe-max-size",
+        || format!("{}", PIPE_MAX_SIZE.load(Ordering::Relaxed)),
+        |input| {
+            // A power of two, and a page at least, as by Linux.
+            let wanted = parse(input)?.max(PAGE_SIZE as u64).checked_next_power_of_two();
+            let size = wanted.and_then(|size| u32::try_from(size).ok()).ok_or(Errno::EINVAL)?;
+            PIPE_MAX_SIZE.store(size, Ordering::Relaxed);
+            Ok(())
+        },
+    ),
     number(FILES, "overflowuid", 65534),
     number(FILES, "overflowgid", 65534),
     settable(NET_CORE, "somaxconn", || format!("{}", LARGEST_BACKLOG.load(Ordering::Relaxed)), store_backlog),
@@ -158,6 +229,13 @@ fn store_port_range(input: &[u8]) -> Result<(), Errno> {
 fn shown(field: &[u8]) -> String {
     let end = field.iter().position(|&byte| byte == 0).unwrap_or(field.len());
     String::from_utf8_lossy(&field[..end]).into_owned()
+}
+
+/// The number that a text begins with, after blanks.
+fn parse(input: &[u8]) -> Result<u64, Errno> {
+    let text = core::str::from_utf8(input).map_err(|_| Errno::EINVAL)?;
+    let number = text.split_ascii_whitespace().next().ok_or(Errno::EINVAL)?;
+    number.trim_end_matches('\0').parse().map_err(|_| Errno::EINVAL)
 }
 
 /// Up to the first newline or zero, as by Linux.
@@ -250,6 +328,16 @@ mod tests {
     #[test]
     fn a_uuid_looks_like_one() {
         assert_eq!(uuid([0xff; 16]), "ffffffff-ffff-4fff-bfff-ffffffffffff");
+    }
+
+    #[test]
+    fn numbers_are_read_as_programs_write_them() {
+        assert_eq!(parse(b"3\n"), Ok(3));
+        assert_eq!(parse(b" 0 4\n"), Ok(0));
+        assert_eq!(parse(b"7\0"), Ok(7));
+        for wrong in [&b""[..], b"\n", b"x", b"-1", b"3x", b"\xff"] {
+            assert_eq!(parse(wrong), Err(Errno::EINVAL), "{wrong:?}");
+        }
     }
 
     #[test]
