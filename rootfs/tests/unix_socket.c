@@ -291,3 +291,76 @@ CASE(a_signal_interrupts)
     }
     CHECK_FAILS(recv(ends[0], &byte, 1, 0), EINTR);
 }
+
+/* Whether the other end of a pipe goes: sockets are closed meanwhile, which is when the kernel looks for those that
+ * nobody can reach. */
+static bool goes(int pipe_end)
+{
+    struct pollfd end = {.fd = pipe_end, .events = POLLIN};
+
+    for (int tries = 0; tries < 100; tries++) {
+        int ends[2];
+
+        if (socketpair(AF_UNIX, SOCK_STREAM, 0, ends) != 0)
+            return false;
+        close(ends[0]);
+        close(ends[1]);
+        if (poll(&end, 1, 50) == 1)
+            return end.revents & POLLHUP;
+    }
+    return false;
+}
+
+CASE(sockets_that_nobody_can_reach_are_freed)
+{
+    int one[2], two[2], pipe_ends[2];
+
+    /* One in its own queue. */
+    REQUIRE(pipe(pipe_ends) == 0 && socketpair(AF_UNIX, SOCK_STREAM, 0, one) == 0);
+    int itself[] = {one[1], pipe_ends[1]};
+    CHECK_EQUAL(send_rights(one[0], "x", 1, itself, 2), 1);
+    close(one[0]);
+    close(one[1]);
+    close(pipe_ends[1]);
+    CHECK(goes(pipe_ends[0]));
+    close(pipe_ends[0]);
+    /* Two in each other's. */
+    REQUIRE(pipe(pipe_ends) == 0);
+    REQUIRE(socketpair(AF_UNIX, SOCK_DGRAM, 0, one) == 0 && socketpair(AF_UNIX, SOCK_STREAM, 0, two) == 0);
+    int first[] = {one[1], pipe_ends[1]}, second[] = {two[1]};
+    CHECK_EQUAL(send_rights(two[0], "x", 1, first, 2), 1);
+    CHECK_EQUAL(send_rights(one[0], "x", 1, second, 1), 1);
+    close(one[0]);
+    close(one[1]);
+    close(two[0]);
+    close(two[1]);
+    close(pipe_ends[1]);
+    CHECK(goes(pipe_ends[0]));
+}
+
+CASE(sockets_that_somebody_can_reach_stay)
+{
+    int one[2], two[2], pipe_ends[2];
+    struct pollfd end;
+
+    REQUIRE(pipe(pipe_ends) == 0);
+    REQUIRE(socketpair(AF_UNIX, SOCK_STREAM, 0, one) == 0 && socketpair(AF_UNIX, SOCK_STREAM, 0, two) == 0);
+    /* The pipe lies in a queue whose socket lies in a queue that is open. */
+    int inner[] = {two[1], pipe_ends[1]}, outer[] = {two[1]};
+    CHECK_EQUAL(send_rights(two[0], "x", 1, inner, 2), 1);
+    CHECK_EQUAL(send_rights(one[0], "x", 1, outer, 1), 1);
+    close(two[0]);
+    close(two[1]);
+    close(pipe_ends[1]);
+    end = (struct pollfd){.fd = pipe_ends[0], .events = POLLIN};
+    for (int i = 0; i < 5; i++) {
+        int ends[2];
+
+        REQUIRE(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
+        close(ends[0]);
+        close(ends[1]);
+        CHECK_EQUAL(poll(&end, 1, 20), 0);
+    }
+    close(one[1]);
+    CHECK(goes(pipe_ends[0]));
+}

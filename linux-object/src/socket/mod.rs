@@ -3,6 +3,7 @@
 //! A family implements [`Socket`], which the calls find behind a descriptor by [`File::as_socket`]. Here are the families'
 //! common words: kinds, flags, names, options.
 
+pub mod garbage;
 pub mod internet;
 pub mod unix;
 
@@ -168,6 +169,13 @@ pub struct Ancillary {
     pub credentials: Option<PeerCredentials>,
     /// The name of the socket that it was sent through.
     pub name: Option<SocketName>,
+}
+
+impl Ancillary {
+    /// Whether a local socket is given away: such may come to lie in queues that nobody reads.
+    fn has_local_socket(&self) -> bool {
+        self.rights.iter().any(|file| garbage::local_socket(file).is_some())
+    }
 }
 
 /// What is sent beside bytes.

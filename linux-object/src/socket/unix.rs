@@ -6,7 +6,7 @@
 //!
 //! [`names`] has the names of sockets, [`connection`] who is connected with whom.
 //!
-//! Limits: a socket whose only descriptor is on its way through itself is never freed.
+//! A socket may come to lie in its own queue: [`garbage`] finds those that nobody can reach any more.
 
 mod connection;
 mod names;
@@ -26,7 +26,7 @@ use linux_abi::terminal::FIONREAD;
 
 use super::{
     AF_UNIX, Ancillary, MessageFlags, OptionValue, Outgoing, PeerCredentials, Received, SOL_SOCKET, Shutdown,
-    Socket, SocketKind, SocketName, number_of, number_value,
+    Socket, SocketKind, SocketName, garbage, number_of, number_value,
 };
 use crate::file::{File, PageRing, SlotKind, UserMemory, anonymous_number};
 use crate::obstacle::{Attempt, Obstacle, Waitable};
@@ -45,13 +45,15 @@ const MOST_BUFFER_BYTES: usize = 2 * DEFAULT_BUFFER_BYTES;
 const TRIES: usize = 64;
 
 type Attached = Option<Box<Ancillary>>;
-type Ring = PageRing<Attached>;
+pub(super) type Ring = PageRing<Attached>;
 
 /// One end: its queue and its state. The other end has a reference to it, too.
-struct Endpoint {
+pub(super) struct Endpoint {
     kind: SocketKind,
     number: u64,
-    incoming: AsyncMutex<Ring>,
+    pub(super) incoming: AsyncMutex<Ring>,
+    /// Whether [`garbage`] knows that sockets lie in the queue. Changed by who has its turn.
+    pub(super) holds_sockets: AtomicBool,
     /// What is in the queue; written by who has the turn.
     used_slots: AtomicUsize,
     bytes: AtomicUsize,
@@ -92,6 +94,7 @@ impl Endpoint {
             kind,
             number: anonymous_number(),
             incoming: AsyncMutex::new(Ring::default()),
+            holds_sockets: AtomicBool::new(false),
             used_slots: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
             send_limit: AtomicUsize::new(DEFAULT_BUFFER_BYTES),
@@ -226,6 +229,9 @@ impl Endpoint {
                 peer.note_waiting_sender(self);
             }
             return Err(Obstacle::NotReadyFor(self.clone(), WRITABLE));
+        }
+        if ancillary.as_ref().is_some_and(|given| given.has_local_socket()) {
+            garbage::note_holder(&peer);
         }
         let (slots, bytes) = (ring.slots(), ring.bytes());
         let mut outcome = if is_stream {
@@ -529,6 +535,10 @@ impl UnixSocket {
         Ok(Arc::new(Self { endpoint: Endpoint::new(kind) }))
     }
 
+    pub(super) fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.endpoint
+    }
+
     /// Who made the other end.
     pub fn peer_credentials(&self) -> PeerCredentials {
         let endpoint = &self.endpoint;
@@ -772,5 +782,6 @@ impl Drop for UnixSocket {
         // What was not received goes with the socket: descriptors that are on their way are let go of.
         let unread = endpoint.incoming.try_lock().map(|mut ring| core::mem::take(&mut *ring));
         drop(unread);
+        garbage::collect();
     }
 }
