@@ -93,6 +93,8 @@ LINES = [
     Line("preempt", "from the interrupt that wakes a real-time task to the task, while a kernel future spins",
          "scripts/count.py --kernel-bench preempt --print preempt:total", 2000, "instructions"),
     Line("task-memory", "memory of a task beyond its future", "scripts/measure.py kernel idle-task-memory", 512, "bytes"),
+    Line("thread-memory", "kernel memory of each of 10 000 threads blocked in read, beyond page tables",
+         "scripts/measure.py guest many_threads", 2048, "bytes"),
     Line("idle-1", "timer interrupts a second of an idle shell, 1 hart", "scripts/measure.py idle 1", 19.9),
     Line("idle-4", "timer interrupts a second of an idle shell, sum of 4 harts", "scripts/measure.py idle 4", 19.9),
     Line("disk-read", "4 KiB random read of a virtio disk at queue depth 32, kernel instructions",

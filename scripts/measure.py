@@ -5,6 +5,7 @@
     measure.py prompt [--linux|--no-image]
                                     seconds from `make run` to a prompt that answers, then powers off
     measure.py kernel NAME          what the test NAME inside the kernel measures
+    measure.py guest NAME           what the guest test NAME measures
     measure.py idle [HARTS] [--linux]   timer interrupts a second, all harts together, while a shell sleeps
     measure.py boot [IMAGE]         seconds of guest time from the kernel's entry to the first program's, the
                                     log on the console included (in runs that count instructions as time); from
@@ -73,13 +74,22 @@ def _boot(machine):
     return result.console
 
 
+def _measured(name, machine):
+    """The number that a test prints."""
+    found = re.findall(r"^measured: ([0-9.]+)\r?$", _boot(machine), re.MULTILINE)
+    if len(found) != 1:
+        raise Failure(f"{name} measures nothing")
+    return float(found[0])
+
+
 def kernel(name):
     """The number that a test inside the kernel prints."""
-    console = _boot(qemu.Machine(append=f"quiet ktest={name}"))
-    found = re.findall(r"^measured: ([0-9.]+)$", console, re.MULTILINE)
-    if len(found) != 1:
-        raise Failure(f"ktest={name} measures nothing")
-    return float(found[0])
+    return _measured(name, qemu.Machine(append=f"quiet ktest={name}"))
+
+
+def guest_test(name):
+    """The number that a guest test prints."""
+    return _measured(name, qemu.Machine(append=f"quiet rdinit=/init -- /tests/{name}", initrd=guest.tests_initramfs()))
 
 
 def idle(harts, linux):
@@ -156,6 +166,8 @@ def _main():
             value = prompt([{"--linux": "LINUX=1", "--no-image": "IMAGE=none"}[word] for word in rest])
         case ["kernel", name]:
             value = kernel(name)
+        case ["guest", name]:
+            value = guest_test(name)
         case ["idle", *rest] if set(rest) <= {"--linux", "1", "2", "4", "8"}:
             harts = [int(word) for word in rest if word.isdigit()]
             value = idle(harts[0] if harts else 1, "--linux" in rest)
