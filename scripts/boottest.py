@@ -220,7 +220,7 @@ def guest_cases():
 
 
 # Tests of rootfs/tests/long, and what each is told. They run when they are named.
-LONG = {"storm": "180"}
+LONG = {"storm": "180", "many_threads": ""}
 LONG_TIMEOUT_SECONDS = 900
 
 

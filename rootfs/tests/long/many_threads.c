@@ -1,5 +1,5 @@
 /* What a thread that waits costs: many of them blocked in read, each with a stack as large as they come. */
-#include "check.h"
+#include "../check.h"
 
 #include <fcntl.h>
 #include <pthread.h>
