@@ -198,8 +198,8 @@ impl Actor<'_> {
             let exchanged = flags.contains(RenameFlags::EXCHANGE);
             cache::rename((from.directory.entry(), &from.name), (to.directory.entry(), &to.name), exchanged);
             if inotify::is_any() {
-                let (old, new): ((&Place, &[u8]), (&Place, &[u8])) =
-                    ((&from.directory, &from.name), (&to.directory, &to.name));
+                let old = (&from.directory, &*from.name);
+                let new = (&to.directory, &*to.name);
                 inotify::moved(old, new, moved.inode());
                 match replaced {
                     Some(replaced) if exchanged => inotify::moved(new, old, replaced.inode()),
