@@ -544,6 +544,12 @@ impl TaskRef {
         unsafe { self.record.as_ref() }
     }
 
+    /// What wakes the task.
+    #[inline]
+    pub fn waker(&self) -> &Waker {
+        &self.waker
+    }
+
     /// Makes the task run, whatever it waits for.
     pub fn wake(&self) {
         self.waker.wake_by_ref();

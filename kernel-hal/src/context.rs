@@ -34,8 +34,9 @@ pub struct UserContext {
     /// Names the arrangement of a hart's floating-point unit for this context, of which the hart keeps the name of its
     /// last one; 0 for none.
     pub(crate) float_arrangement: u64,
-    /// Whether the program has ever used them: only then they travel with it.
-    pub(crate) float_used: bool,
+    /// Whether it changed them the last time that it had a hart: then they are loaded before it runs again, and not only
+    /// when it uses them.
+    pub(crate) float_busy: bool,
 }
 
 impl UserContext {
@@ -74,7 +75,7 @@ impl UserContext {
             program_counter: self.program_counter,
             float: self.float.clone(),
             float_arrangement: 0,
-            float_used: self.float_used,
+            float_busy: self.float_busy,
         }
     }
 
@@ -140,7 +141,7 @@ impl UserContext {
     /// Forgets what any hart may hold of the floating-point registers: [`UserContext::float`] was replaced.
     pub fn float_replaced(&mut self) {
         self.float_arrangement = 0;
-        self.float_used = true;
+        self.float_busy = false;
     }
 }
 

@@ -9,7 +9,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::future::poll_fn;
 use core::pin::{Pin, pin};
-use core::task::Poll;
+use core::task::{Context, Poll};
 
 use ksync::{EVERY_EVENT, SharedQueue, WaitQueue, Waiter};
 use linux_abi::Errno;
@@ -88,25 +88,49 @@ pub async fn overcome<T>(obstacle: Obstacle, attempt: &mut impl FnMut() -> Attem
     }
 }
 
-/// Attempts each time the object's queue is woken, until the outcome is something else than "not ready".
+/// A place in the queue of an object.
+pub type Place = Waiter<SharedQueue<dyn Waitable>>;
+
+/// A place that is not taken yet.
+pub fn place_at(object: Arc<dyn Waitable>, events: u32) -> Place {
+    Waiter::new_for(SharedQueue::new(object, |object| object.wait_queue()), events)
+}
+
+/// Attempts if the queue was woken, and otherwise makes sure that its next wake is not missed. Before the first time the
+/// caller has attempted.
+pub fn attempt_if_woken<T>(
+    mut place: Pin<&mut Place>,
+    context: &Context<'_>,
+    attempt: &mut impl FnMut() -> Attempt<T>,
+) -> Poll<Attempt<T>> {
+    let mut look = || match attempt() {
+        Err(Obstacle::NotReady(_) | Obstacle::NotReadyFor(..)) => Poll::Pending,
+        outcome => Poll::Ready(outcome),
+    };
+    if place.was_woken()
+        && let Poll::Ready(outcome) = look()
+    {
+        return Poll::Ready(outcome);
+    }
+    // Newly registered: what changed between the last attempt and the registration woke nobody, so look again.
+    while place.as_mut().register(context.waker()) {
+        if let Poll::Ready(outcome) = look() {
+            return Poll::Ready(outcome);
+        }
+        if place.is_queued() {
+            break;
+        }
+    }
+    Poll::Pending
+}
+
+/// Attempts each time the object's queue is woken, until the outcome is something else than "not ready". It was that just
+/// before.
 async fn until_changed<T>(
     object: Arc<dyn Waitable>,
     events: u32,
     attempt: &mut impl FnMut() -> Attempt<T>,
 ) -> Attempt<T> {
-    let queue = SharedQueue::new(object, |object| object.wait_queue());
-    let mut waiter = pin!(Waiter::new_for(queue, events));
-    poll_fn(|context| {
-        loop {
-            match attempt() {
-                Err(Obstacle::NotReady(_) | Obstacle::NotReadyFor(..)) => {}
-                outcome => return Poll::Ready(outcome),
-            }
-            // Newly registered: what changed between the attempt and the registration woke nobody, so look again.
-            if !waiter.as_mut().register(context.waker()) {
-                return Poll::Pending;
-            }
-        }
-    })
-    .await
+    let mut place = pin!(place_at(object, events));
+    poll_fn(|context| attempt_if_woken(place.as_mut(), context, attempt)).await
 }

@@ -60,6 +60,7 @@ pub struct Thread {
     process: Arc<Process>,
     work: AtomicU32,
     task: Once<TaskRef>,
+    futex_waiter: Once<Arc<futex::Waiter>>,
     resources: SpinLock<Resources>,
     credentials: SpinLock<Arc<Credentials>>,
     signals: SpinLock<ThreadSignals>,
@@ -106,6 +107,7 @@ impl Thread {
             process,
             work: AtomicU32::new(0),
             task: Once::new(),
+            futex_waiter: Once::new(),
             resources: SpinLock::new(Rank::THREAD, resources),
             credentials: SpinLock::new(Rank::FILE, credentials),
             signals: SpinLock::new(Rank::FILE, signals),
@@ -184,6 +186,15 @@ impl Thread {
     /// The task that the thread is, once it has begun to run.
     pub fn task(&self) -> Option<&TaskRef> {
         self.task.get()
+    }
+
+    /// With what the thread waits for words, one at a time.
+    #[inline]
+    pub fn futex_waiter(&self) -> &Arc<futex::Waiter> {
+        match self.futex_waiter.get() {
+            Some(waiter) => waiter,
+            None => self.futex_waiter.call_once(futex::Waiter::new),
+        }
     }
 
     /// Its memory, files and the rest, for others than itself.
@@ -420,6 +431,13 @@ impl Thread {
         .await;
     }
 
+    /// Whether there is work that ends a wait.
+    #[inline]
+    pub fn is_interrupted(&self) -> bool {
+        // Who waits is in no sequence.
+        !self.work().difference(Work::PREEMPTED).is_empty()
+    }
+
     /// Waits for `future`, but not longer than until there is work for the thread: then `Err(Interrupted)`.
     ///
     /// The thread is one task, so whoever adds work wakes this very wait; nothing needs to be registered.
@@ -437,12 +455,7 @@ impl Thread {
             if let Poll::Ready(value) = future.as_mut().poll(context) {
                 return Poll::Ready(Ok(value));
             }
-            // Who waits is in no sequence.
-            if self.work().difference(Work::PREEMPTED).is_empty() {
-                Poll::Pending
-            } else {
-                Poll::Ready(Err(Interrupted))
-            }
+            if self.is_interrupted() { Poll::Ready(Err(Interrupted)) } else { Poll::Pending }
         })
         .await
     }

@@ -2,13 +2,15 @@
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use core::future::ready;
+use core::future::{poll_fn, ready};
 use core::pin::{Pin, pin};
 use core::task::{Context, Poll, Waker};
 
 use kernel_hal::{Instant, UserContext};
+use ksync::EVERY_EVENT;
 use linux_abi::Errno;
-use linux_object::obstacle::{Attempt, Obstacle, overcome};
+use linux_object::futex;
+use linux_object::obstacle::{Attempt, Obstacle, attempt_if_woken, overcome, place_at};
 use linux_object::process::execute::NewProgram;
 use linux_object::program::Tenancy;
 use linux_object::thread::{Interrupted, Resources, Thread};
@@ -83,17 +85,121 @@ pub enum Completion {
     Registers(Box<UserContext>),
 }
 
+/// What a call does again and again until it need not wait for anything any more.
+pub trait Operation: Send {
+    /// Does it, or says what stands in its way.
+    fn attempt(&mut self) -> Attempt;
+
+    /// What the call answers if a signal came before it was done.
+    fn interrupted(&self) -> Completion {
+        Completion::Interrupted
+    }
+}
+
+impl<F: FnMut() -> Attempt + Send> Operation for F {
+    fn attempt(&mut self) -> Attempt {
+        self()
+    }
+}
+
 /// A syscall's slow path.
 pub type SlowCall = Pin<Box<dyn Future<Output = Completion> + Send>>;
 
 /// What a handler answers.
+///
+/// The representation makes the look at the usual answer one comparison with zero.
+#[repr(usize)]
 pub enum Outcome {
     /// Done: this goes into the result register.
     Done(usize),
     /// The registers are as they should be.
     KeepRegisters,
-    /// It has to wait.
+    /// It has to wait, as this future does.
     Wait(SlowCall),
+    /// It has to wait until what stands in the way of an operation is gone. The waiting is part of the thread's own future.
+    Block(Box<dyn Operation>, Obstacle),
+    /// It has to wait until a word's waiters are woken, among whom the thread is already.
+    WaitForWord(WordWait),
+    /// Done, but others have their turn first: this goes into the result register.
+    Yield(usize),
+}
+
+/// A wait of the thread for a word of its memory.
+pub struct WordWait {
+    /// Its place among the waiters.
+    pub waiting: futex::Waiting,
+    /// The end of the wait.
+    pub deadline: Instant,
+    /// What a signal makes of it.
+    pub interrupted: Completion,
+}
+
+/// Goes on with an operation in whose way something stands. See [`complete_unless_interrupted`]; this one is part of the
+/// future of every thread, so it has no layers that keep things twice.
+#[expect(clippy::manual_async_fn, reason = "an `async fn` keeps its arguments twice")]
+pub fn complete_operation(
+    thread: &Thread,
+    mut operation: Box<dyn Operation>,
+    mut obstacle: Obstacle,
+) -> impl Future<Output = Completion> {
+    async move {
+        loop {
+            let (object, events) = match obstacle {
+                Obstacle::Error(errno) => return Completion::Error(errno),
+                Obstacle::NotReady(object) => (object, EVERY_EVENT),
+                Obstacle::NotReadyFor(object, events) => (object, events.bits()),
+                Obstacle::Wait(future) => {
+                    match future.await.map_err(Obstacle::Error).and_then(|()| operation.attempt()) {
+                        Ok(value) => return Completion::Value(value),
+                        Err(next) => obstacle = next,
+                    }
+                    continue;
+                }
+                Obstacle::Event(future) => {
+                    let Ok(outcome) = thread.interruptible(future).await else {
+                        return operation.interrupted();
+                    };
+                    match outcome.map_err(Obstacle::Error).and_then(|()| operation.attempt()) {
+                        Ok(value) => return Completion::Value(value),
+                        Err(next) => obstacle = next,
+                    }
+                    continue;
+                }
+            };
+            let mut place = pin!(place_at(object, events));
+            let wait = poll_fn(|context| {
+                match attempt_if_woken(place.as_mut(), context, &mut || operation.attempt()) {
+                    Poll::Ready(outcome) => Poll::Ready(Ok(outcome)),
+                    Poll::Pending if thread.is_interrupted() => Poll::Ready(Err(Interrupted)),
+                    Poll::Pending => Poll::Pending,
+                }
+            });
+            match wait.await {
+                Ok(Ok(value)) => return Completion::Value(value),
+                Ok(Err(next)) => obstacle = next,
+                Err(Interrupted) => return operation.interrupted(),
+            }
+        }
+    }
+}
+
+impl WordWait {
+    /// Waits.
+    #[expect(clippy::manual_async_fn, reason = "an `async fn` keeps its arguments twice")]
+    pub fn complete(self, thread: &Thread) -> impl Future<Output = Completion> {
+        async move {
+            let outcome = if self.deadline == Instant::FAR_FUTURE {
+                thread.interruptible(poll_fn(|_| self.waiting.poll_woken())).await.map(Ok)
+            } else {
+                thread.interruptible(Box::pin(self.waiting.until_woken(self.deadline))).await
+            };
+            match outcome {
+                Ok(Ok(())) => Completion::Value(0),
+                Ok(Err(errno)) => Completion::Error(errno),
+                Err(Interrupted) => self.interrupted,
+            }
+        }
+    }
 }
 
 /// What can be answered with.
@@ -163,31 +269,11 @@ pub async fn complete_unless_interrupted(
 }
 
 /// Attempts; if it has to wait, goes on as a future that a signal interrupts.
-pub fn attempt(call: &Call<'_>, mut operation: impl FnMut() -> Attempt + Send + 'static) -> Outcome {
+pub fn attempt(_call: &Call<'_>, mut operation: impl FnMut() -> Attempt + Send + 'static) -> Outcome {
     match operation() {
         Ok(value) => Outcome::Done(value),
         Err(Obstacle::Error(errno)) => Outcome::Done(encode_error(errno)),
-        Err(obstacle) => {
-            let thread = call.owned_thread();
-            // As `complete_unless_interrupted`, which would keep the operation twice: ten thousand threads may wait here.
-            Outcome::Wait(Box::pin(async move {
-                let mut outcome = Err(obstacle);
-                loop {
-                    outcome = match outcome {
-                        Ok(value) => return Completion::Value(value),
-                        Err(Obstacle::Error(errno)) => return Completion::Error(errno),
-                        Err(obstacle @ Obstacle::Wait(_)) => overcome(obstacle, &mut operation).await,
-                        Err(obstacle) => {
-                            let overcoming = pin!(overcome(obstacle, &mut operation));
-                            match thread.interruptible_at(overcoming).await {
-                                Ok(outcome) => outcome,
-                                Err(Interrupted) => return Completion::Interrupted,
-                            }
-                        }
-                    };
-                }
-            }))
-        }
+        Err(obstacle) => Outcome::Block(Box::new(operation), obstacle),
     }
 }
 

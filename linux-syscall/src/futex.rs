@@ -13,12 +13,13 @@ use linux_abi::time::Timespec;
 use linux_object::clock;
 use linux_object::credentials::Capabilities;
 use linux_object::futex::{self, ANY_BITS, WakeOperation, Word};
-use linux_object::obstacle::{Attempt, Obstacle};
+use linux_object::obstacle::{Attempt, Obstacle, complete};
 use linux_object::process::find_thread;
-use linux_object::thread::Interrupted;
+use linux_object::thread::Thread;
+use linux_object::user_buffer::UserMemory;
 
 use crate::argument::UserAddress;
-use crate::call::{Call, Completion, Outcome, attempt, encode_error};
+use crate::call::{Call, Completion, Outcome, WordWait, attempt};
 
 const COMMAND_MASK: u32 = !(FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME);
 
@@ -110,21 +111,45 @@ fn wait(
     } else {
         Instant::FAR_FUTURE
     };
-    // A word that has changed already is the usual reason not to wait: it needs no future.
-    if let Err(Obstacle::Error(errno)) = futex::try_check(&memory, word, expected) {
-        return Ok(Outcome::Done(encode_error(errno)));
-    }
-    let thread = call.owned_thread();
     let is_relative = has_timeout && operation & COMMAND_MASK == FUTEX_WAIT;
-    Ok(Outcome::Wait(Box::pin(async move {
-        match thread.interruptible(futex::wait(memory, word, expected, bits, deadline)).await {
-            Ok(Ok(())) => Completion::Value(0),
-            Ok(Err(errno)) => Completion::Error(errno),
-            Err(Interrupted) if is_relative => Completion::InterruptedUntil(deadline),
-            Err(Interrupted) if has_timeout => Completion::InterruptedForGood,
-            Err(Interrupted) => Completion::Interrupted,
+    let interrupted = move || match (is_relative, has_timeout) {
+        (true, _) => Completion::InterruptedUntil(deadline),
+        (_, true) => Completion::InterruptedForGood,
+        _ => Completion::Interrupted,
+    };
+    match begin_wait(call.thread, &memory, word, expected, bits) {
+        Ok(waiting) => Ok(Outcome::WaitForWord(WordWait { waiting, deadline, interrupted: interrupted() })),
+        Err(Obstacle::Error(errno)) => Err(errno),
+        // The word's page has to be brought first.
+        Err(obstacle) => {
+            let thread = call.owned_thread();
+            Ok(Outcome::Wait(Box::pin(async move {
+                let mut first = Some(obstacle);
+                let begin = || match first.take() {
+                    Some(obstacle) => Err(obstacle),
+                    None => begin_wait(&thread, &memory, word, expected, bits),
+                };
+                match complete(begin).await {
+                    Ok(waiting) => {
+                        let wait = WordWait { waiting, deadline, interrupted: interrupted() };
+                        wait.complete(&thread).await
+                    }
+                    Err(errno) => Completion::Error(errno),
+                }
+            })))
         }
-    })))
+    }
+}
+
+fn begin_wait(
+    thread: &Thread,
+    memory: &UserMemory,
+    word: Word,
+    expected: u32,
+    bits: u32,
+) -> Attempt<futex::Waiting> {
+    let task = thread.task().ok_or(Errno::ESRCH)?;
+    futex::begin_wait(memory, thread.futex_waiter(), task.waker(), word, expected, bits)
 }
 
 pub fn set_robust_list(call: &mut Call<'_>, head: UserAddress, size: usize) -> Result<usize, Errno> {

@@ -19,7 +19,7 @@ use linux_object::thread::Thread;
 use zerocopy::{FromZeros, IntoBytes};
 
 use crate::argument::UserAddress;
-use crate::call::{Call, Completion, Outcome, attempt};
+use crate::call::{Call, Outcome, attempt};
 
 const NICE_OF_ZERO: i32 = 20;
 /// Bytes in a mask of harts, in words as Linux counts them.
@@ -34,10 +34,7 @@ fn target(call: &Call<'_>, id: i32) -> Result<Arc<Thread>, Errno> {
 }
 
 pub fn sched_yield(_call: &mut Call<'_>) -> Outcome {
-    Outcome::Wait(alloc::boxed::Box::pin(async {
-        executor::yield_now().await;
-        Completion::Value(0)
-    }))
+    Outcome::Yield(0)
 }
 
 pub fn sched_setscheduler(

@@ -14,31 +14,26 @@ use linux_abi::signal_info::{
     BUS_ADRALN, BUS_ADRERR, BUS_OBJERR, ILL_ILLOPC, SEGV_ACCERR, SEGV_MAPERR, SignalInfo, TRAP_BRKPT,
 };
 use linux_object::memory::pressure;
-use linux_object::obstacle::complete;
+use linux_object::obstacle::{Obstacle, complete};
 use linux_object::process::{StartedThread, end_thread};
 use linux_object::program::Tenancy;
 use linux_object::signal::killed_by;
 use linux_object::thread::{Resources, Thread, Work};
 use linux_object::user_buffer::UserMemory;
 
-use crate::call::{Call, Completion, Outcome, SlowCall, encode_error};
+use crate::call::{
+    Call, Completion, Operation, Outcome, SlowCall, WordWait, complete_operation, encode_error,
+};
 use crate::{counters, signal, strace, table};
 
 /// The most that a thread's future may occupy: ten thousand waiting threads cost so much each.
 const MOST_FUTURE_BYTES: usize = 1024;
 
 /// Runs a thread on the executor. Boot registers this with `linux-object`, which makes threads.
-pub fn spawn(started: StartedThread) {
-    let user = UserThread {
-        thread: started.thread,
-        resources: started.resources,
-        context: started.context,
-        tenancy: started.tenancy,
-        interrupted: None,
-    };
-    let schedule = user.thread.schedule();
+pub fn spawn(started: Box<StartedThread>) {
+    let schedule = started.thread.schedule();
     let options = TaskOptions::new("user").class(schedule.class()).affinity(schedule.hart_mask());
-    spawn_small(options, run(user, started.set_child_id));
+    spawn_small(options, run(started));
 }
 
 /// Spawns a future of which the compiler has checked that it is small enough.
@@ -52,21 +47,35 @@ fn spawn_small<F: Future<Output = ()> + Send + 'static>(options: TaskOptions, fu
     clippy::manual_async_fn,
     reason = "an `async fn` keeps the registers twice: as argument and as local"
 )]
-fn run(mut user: UserThread, set_child_id: usize) -> impl Future<Output = ()> {
+fn run(started: Box<StartedThread>) -> impl Future<Output = ()> {
     async move {
+        let set_child_id = started.set_child_id;
+        let mut user = UserThread::new(started);
         user.begin(set_child_id).await;
         loop {
             match user.run_program() {
-                Stop::Wait(slow) => {
-                    let hart = HartId::current();
-                    user.wait(slow).await;
-                    // Whoever waited was in no restartable sequence, but may be elsewhere now.
-                    if hart != HartId::current() {
-                        user.note_preemption();
-                    }
+                Stop::Wait(future) => {
+                    let hart = user.leave_hart();
+                    let completion = future.await;
+                    user.finish_call(hart, completion);
+                }
+                Stop::Block(operation, obstacle) => {
+                    let hart = user.leave_hart();
+                    let completion = complete_operation(&user.thread, operation, obstacle).await;
+                    user.finish_call(hart, completion);
+                }
+                Stop::WaitForWord(wait) => {
+                    let hart = user.leave_hart();
+                    let completion = wait.complete(&user.thread).await;
+                    user.finish_call(hart, completion);
                 }
                 Stop::Trap(TrapCause::PageFault(fault)) => user.page_fault(fault).await,
                 Stop::Trap(trap) => user.fail(trap),
+                Stop::Yield => {
+                    user.leave_hart();
+                    executor::yield_now().await;
+                    user.note_preemption();
+                }
                 Stop::Reschedule => {
                     user.leave_hart();
                     executor::reschedule().await;
@@ -85,8 +94,12 @@ fn run(mut user: UserThread, set_child_id: usize) -> impl Future<Output = ()> {
 
 /// Why the program does not go on at once.
 enum Stop {
-    /// It made a call that has to wait.
+    /// It made a call that has to wait, in one of three ways: see [`Outcome`].
     Wait(SlowCall),
+    Block(Box<dyn Operation>, Obstacle),
+    WaitForWord(WordWait),
+    /// It lets others go first.
+    Yield,
     /// It trapped for another reason.
     Trap(TrapCause),
     /// Others have a better claim to the hart.
@@ -126,6 +139,11 @@ impl InterruptedCall {
 }
 
 impl UserThread {
+    fn new(started: Box<StartedThread>) -> Self {
+        let StartedThread { thread, resources, context, tenancy, .. } = *started;
+        Self { thread, resources, context, tenancy, interrupted: None }
+    }
+
     async fn begin(&mut self, set_child_id: usize) {
         self.thread.set_task(executor::current_task().expect("a thread's future is a task's"));
         // It may have been changed since the task was made.
@@ -177,21 +195,38 @@ impl UserThread {
             match outcome {
                 Outcome::Done(value) => call.context.set_syscall_result(value),
                 Outcome::KeepRegisters => {}
-                Outcome::Wait(slow) => return Stop::Wait(slow),
+                Outcome::Wait(future) => return Stop::Wait(future),
+                Outcome::Block(operation, obstacle) => return Stop::Block(operation, obstacle),
+                Outcome::WaitForWord(wait) => return Stop::WaitForWord(wait),
+                Outcome::Yield(value) => {
+                    call.context.set_syscall_result(value);
+                    return Stop::Yield;
+                }
             }
         }
     }
 
-    /// To be called where the thread ran, before it waits: it may go on elsewhere.
-    pub(crate) fn leave_hart(&mut self) {
+    /// To be called where the thread ran, before it waits: it may go on elsewhere. Returns where it ran.
+    pub(crate) fn leave_hart(&mut self) -> HartId {
         self.context.save_float();
         self.thread.settle_user_ticks();
+        HartId::current()
     }
 
-    /// Waits for a syscall's slow path.
-    async fn wait(&mut self, slow: SlowCall) {
-        self.leave_hart();
-        let completion = slow.await;
+    /// A call that waited has ended; before, the thread ran on that hart.
+    #[inline]
+    fn finish_call(&mut self, hart: HartId, completion: Completion) {
+        // Whoever waited was in no restartable sequence, but may be elsewhere now.
+        if hart != HartId::current() {
+            self.note_preemption();
+        }
+        match completion {
+            Completion::Value(value) if !strace::is_enabled() => self.context.set_syscall_result(value),
+            completion => self.finish_unusual_call(completion),
+        }
+    }
+
+    fn finish_unusual_call(&mut self, completion: Completion) {
         let first_argument = self.context.registers[UserContext::A0];
         if strace::is_enabled() {
             strace::print_completion(&self.thread, &self.resources, &self.context, &completion);

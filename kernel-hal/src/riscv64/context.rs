@@ -1,6 +1,8 @@
 //! Entering user mode as a function call, and the floating-point registers' lazy travel.
 //!
-//! The floating-point unit is off for a context that never used it; the first use traps and turns it on. Each time the
+//! The floating-point unit is off for a context that does not use it; the first use traps and turns it on. A context whose
+//! registers were changed the last time that it had the hart has them loaded before it runs, one that left them alone
+//! runs with the unit off again: most programs that use it do so seldom, and the registers are many. Each time the
 //! unit is arranged for a context (turned off, or loaded) that arrangement gets a name which no other ever has, and both
 //! the hart and the context keep it: a context that runs again where it ran last, with nobody in between, pays one
 //! comparison.
@@ -109,7 +111,7 @@ fn set_float_unit_state(state: usize) {
 
 #[cold]
 fn arrange_float_unit(context: &mut UserContext) {
-    if context.float_used {
+    if context.float_busy {
         set_float_unit_state(FLOAT_UNIT_CLEAN);
         // SAFETY: the unit is on; the previous owner's registers were saved when it stopped running.
         unsafe { load_float(&context.float) };
@@ -132,7 +134,7 @@ fn become_float_owner(context: &mut UserContext) {
 
 #[cold]
 fn turn_float_unit_on(context: &mut UserContext) {
-    context.float_used = true;
+    context.float_busy = true;
     arrange_float_unit(context);
 }
 
@@ -142,7 +144,11 @@ pub(crate) fn save_float(context: &mut UserContext) {
     unsafe { asm!("csrr {}, sstatus", out(reg) status, options(nomem, nostack, preserves_flags)) };
     // SAFETY: this hart's own data.
     let arrangement = unsafe { (*hart::local()).float_arrangement };
-    if status & FLOAT_UNIT_STATE == FLOAT_UNIT_STATE && arrangement == context.float_arrangement {
+    if arrangement != context.float_arrangement {
+        return;
+    }
+    context.float_busy = status & FLOAT_UNIT_STATE == FLOAT_UNIT_STATE;
+    if context.float_busy {
         // SAFETY: the unit is on and holds this context's registers.
         unsafe { store_float(&mut context.float) };
         set_float_unit_state(FLOAT_UNIT_CLEAN);

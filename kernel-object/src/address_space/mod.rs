@@ -234,7 +234,7 @@ impl AddressSpace {
         }
     }
 
-    /// The most pages that were present at a time.
+    /// The most pages that were ever present at a time.
     pub fn most_resident(&self) -> usize {
         self.inner.lock().most_resident
     }

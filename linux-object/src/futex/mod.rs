@@ -6,11 +6,11 @@
 pub mod robust;
 mod table;
 
-use alloc::boxed::Box;
-use core::pin::Pin;
-use core::task::{Context, Poll, ready};
+use alloc::sync::Arc;
+use core::future::poll_fn;
+use core::pin::pin;
+use core::task::{Poll, Waker};
 
-use executor::Sleep;
 use kernel_hal::{Instant, PageFault, VirtAddr};
 use kernel_object::address_space::AddressSpace;
 use linux_abi::Errno;
@@ -19,8 +19,9 @@ use linux_abi::futex::{
     FUTEX_OP_CMP_LT, FUTEX_OP_CMP_NE, FUTEX_OP_OPARG_SHIFT, FUTEX_OP_OR, FUTEX_OP_SET, FUTEX_OP_XOR,
 };
 
-use crate::obstacle::{Attempt, Obstacle, Slow, complete};
+use crate::obstacle::{Attempt, complete};
 use crate::user_buffer::UserMemory;
+pub use table::Waiter;
 use table::{Key, Registration, register};
 
 /// Any waiter, whatever its bits.
@@ -86,82 +87,43 @@ fn check_value(memory: &UserMemory, word: Word, expected: u32) -> Result<(), Ref
     }
 }
 
-/// Whether waiting makes sense: `EAGAIN` if the word does not have the value.
-pub fn try_check(memory: &UserMemory, word: Word, expected: u32) -> Attempt<()> {
-    persist(memory, || check_value(memory, word, expected))
-}
-
-/// Waits until the word's waiters are woken, if it has the value. `EAGAIN` if it has not, `ETIMEDOUT` after the deadline.
-pub fn wait(memory: UserMemory, word: Word, expected: u32, bits: u32, deadline: Instant) -> Wait {
-    let sleep = (deadline != Instant::FAR_FUTURE).then(|| Box::pin(executor::sleep_until(deadline)));
-    Wait { memory, word, expected, bits, registration: None, page: None, sleep }
-}
-
-/// The future of [`wait`]. Small: it is moved into a box for every wait.
-#[must_use = "futures do nothing unless polled"]
-pub struct Wait {
-    memory: UserMemory,
+/// Lets the waiter wait for a word, if the word has the value: `EAGAIN` if it has not. `waker` is that of the task which then
+/// waits.
+pub fn begin_wait(
+    memory: &UserMemory,
+    waiter: &Arc<Waiter>,
+    waker: &Waker,
     word: Word,
     expected: u32,
     bits: u32,
-    registration: Option<Registration>,
-    /// The word's page comes from a device.
-    page: Option<Slow<Result<(), Errno>>>,
-    sleep: Option<Pin<Box<Sleep>>>,
+) -> Attempt<Waiting> {
+    let key = word.key(memory.space())?;
+    persist(memory, || register(waiter, &key, bits, waker, || check_value(memory, word, expected)))
+        .map(Waiting)
 }
 
-impl Wait {
-    /// Registers, unless the word has changed. `Pending`: its page has to be brought first.
-    fn enlist(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Errno>> {
-        loop {
-            if let Some(page) = &mut self.page {
-                ready!(page.as_mut().poll(context))?;
-                self.page = None;
-            }
-            let key = self.word.key(self.memory.space())?;
-            let (memory, word, expected) = (&self.memory, self.word, self.expected);
-            let outcome = persist(memory, || {
-                register(&key, self.bits, context.waker(), || check_value(memory, word, expected))
-            });
-            match outcome {
-                Ok(registration) => {
-                    self.registration = Some(registration);
-                    return Poll::Ready(Ok(()));
-                }
-                Err(Obstacle::Error(errno)) => return Poll::Ready(Err(errno)),
-                Err(Obstacle::Wait(page)) => self.page = Some(page),
-                // Words have no readiness.
-                Err(_) => return Poll::Ready(Err(Errno::EFAULT)),
-            }
-        }
+/// A place among the waiters of a word; being dropped gives it up.
+pub struct Waiting(Registration);
+
+impl Waiting {
+    /// Whether the word's waiters were woken. The caller's task is the one whose waker the wait began with.
+    #[inline]
+    pub fn poll_woken(&self) -> Poll<()> {
+        if self.0.is_woken() { Poll::Ready(()) } else { Poll::Pending }
     }
-}
 
-impl Future for Wait {
-    type Output = Result<(), Errno>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let is_new = self.registration.is_none();
-        if is_new {
-            ready!(self.enlist(context))?;
-        }
-        let Some(registration) = &self.registration else { return Poll::Pending };
-        if registration.is_woken() {
-            return Poll::Ready(Ok(()));
-        }
-        if !is_new {
-            registration.refresh(context.waker());
-        }
-        let is_over = match &mut self.sleep {
-            Some(sleep) => sleep.as_mut().poll(context).is_ready(),
-            None => false,
-        };
-        // A wake that came before the registration is given up counts.
-        match &self.registration {
-            Some(registration) if registration.is_woken() => Poll::Ready(Ok(())),
-            _ if is_over => Poll::Ready(Err(Errno::ETIMEDOUT)),
-            _ => Poll::Pending,
-        }
+    /// Waits until the word's waiters are woken; `ETIMEDOUT` after the deadline.
+    pub async fn until_woken(&self, deadline: Instant) -> Result<(), Errno> {
+        let mut sleep = pin!(executor::sleep_until(deadline));
+        poll_fn(|context| {
+            let is_over = !self.0.is_woken() && sleep.as_mut().poll(context).is_ready();
+            // A wake that came before the place is given up counts.
+            match self.poll_woken() {
+                Poll::Pending if is_over => Poll::Ready(Err(Errno::ETIMEDOUT)),
+                outcome => outcome.map(Ok),
+            }
+        })
+        .await
     }
 }
 

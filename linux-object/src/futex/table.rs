@@ -56,11 +56,18 @@ impl Key {
     }
 }
 
-/// One wait's state, shared by whoever waits and the bucket.
-pub(super) struct Waiter {
+/// The state of a wait, shared by whoever waits and the bucket. A thread uses the same for one wait after the other.
+pub struct Waiter {
     is_woken: AtomicBool,
     /// The bucket in which the waiter lies; changed with both buckets locked.
     bucket: AtomicUsize,
+}
+
+impl Waiter {
+    /// A waiter that waits for nothing.
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self { is_woken: AtomicBool::new(true), bucket: AtomicUsize::new(0) })
+    }
 }
 
 struct Entry {
@@ -105,16 +112,6 @@ impl Registration {
             return;
         }
     }
-
-    /// The waiter was polled without having been woken: perhaps by another task than before.
-    pub(super) fn refresh(&self, waker: &Waker) {
-        let mut former = None;
-        self.with_entry(|_, entries, index| {
-            if !entries[index].waker.will_wake(waker) {
-                former = Some(core::mem::replace(&mut entries[index].waker, waker.clone()));
-            }
-        });
-    }
 }
 
 impl Drop for Registration {
@@ -127,8 +124,9 @@ impl Drop for Registration {
     }
 }
 
-/// Registers a waiter if `check`, which runs under the bucket's lock, agrees.
+/// Registers a waiter, which is in no bucket, if `check`, which runs under the bucket's lock, agrees.
 pub(super) fn register<E: From<Errno>>(
+    waiter: &Arc<Waiter>,
     key: &Key,
     bits: u32,
     waker: &Waker,
@@ -136,8 +134,6 @@ pub(super) fn register<E: From<Errno>>(
 ) -> Result<Registration, E> {
     let number = key.bucket();
     let bucket = &TABLE[number];
-    let waiter = Arc::new(Waiter { is_woken: AtomicBool::new(false), bucket: AtomicUsize::new(number) });
-    let entry = Entry { key: key.clone(), bits, waiter: waiter.clone(), waker: waker.clone() };
     let mut entries = bucket.entries.lock();
     // Before the word is read; its twin is in `wake`.
     bucket.count.fetch_add(1, Ordering::SeqCst);
@@ -148,8 +144,10 @@ pub(super) fn register<E: From<Errno>>(
         drop(entries);
         return Err(refusal);
     }
-    entries.push(entry);
-    Ok(Registration(waiter))
+    waiter.bucket.store(number, Ordering::Relaxed);
+    waiter.is_woken.store(false, Ordering::Release);
+    entries.push(Entry { key: key.clone(), bits, waiter: waiter.clone(), waker: waker.clone() });
+    Ok(Registration(waiter.clone()))
 }
 
 /// Takes the longest waiting waiter of a word out of a locked bucket.

@@ -1,5 +1,6 @@
 //! Handing a thread that is ready to run to whoever runs threads.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 
 use kernel_hal::UserContext;
@@ -26,16 +27,18 @@ pub struct StartedThread {
     pub set_child_id: usize,
 }
 
-static SPAWNER: Once<fn(StartedThread)> = Once::new();
+static SPAWNER: Once<fn(Box<StartedThread>)> = Once::new();
 
 /// Registers what runs threads. Called once, at boot, before the first thread.
-pub fn set_thread_spawner(spawner: fn(StartedThread)) {
+pub fn set_thread_spawner(spawner: fn(Box<StartedThread>)) {
     SPAWNER.call_once(|| spawner);
 }
 
+#[inline]
 pub(super) fn start(thread: StartedThread) {
     let spawner = SPAWNER.get().expect("boot registers the spawner before it makes a thread");
-    spawner(thread);
+    // Boxed: the registers are many, and on the way into the thread's future they are moved from hand to hand.
+    spawner(Box::new(thread));
 }
 
 /// Makes process 1, whose only thread does not run yet.

@@ -87,7 +87,7 @@ impl Process {
         let memory = family.threads.first().map(|thread| thread.resources().address_space);
         drop(family);
         if let Some(memory) = memory {
-            let resident = memory.usage().most_resident * PAGE_SIZE;
+            let resident = memory.most_resident() * PAGE_SIZE;
             usage.most_resident = usage.most_resident.max(resident as u64);
         }
         usage

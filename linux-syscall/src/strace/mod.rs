@@ -99,13 +99,13 @@ pub(crate) fn dispatch(call: &mut Call<'_>) -> Outcome {
     let outcome = table::dispatch(call);
     let name = table::row(number).map_or("", |row| row.name);
     match &outcome {
-        Outcome::Done(value) => {
+        Outcome::Done(value) | Outcome::Yield(value) => {
             let rest = printed.arguments(&mut line, next, Some(*value)).map(drop);
             let _ = rest.and_then(|()| line.write_str(")"));
             line.finish(|line| write_result(line, name, *value));
         }
         Outcome::KeepRegisters => line.finish(|line| line.write_str(")")),
-        Outcome::Wait(_) => {
+        Outcome::Wait(_) | Outcome::Block(..) | Outcome::WaitForWord(_) => {
             line.finish(|line| line.write_str(if next == usize::MAX { ") ..." } else { " ..." }));
         }
     }
