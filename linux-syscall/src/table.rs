@@ -121,7 +121,7 @@ syscall_table! {
     22 epoll_pwait(epoll: Fd, events: UserAddress, count: i32, timeout: i32, mask: UserAddress, set_size: usize) => epoll::epoll_pwait, Full, "";
     23 dup(fd: Fd) => file::dup, Full, "";
     24 dup3(old: Fd, new: Fd, flags: OpenArgument) => file::dup3, Full, "";
-    25 fcntl(fd: Fd, command: i32, argument: usize) => file::fcntl, Partial, "no signals, no leases";
+    25 fcntl(fd: Fd, command: i32, argument: usize) => file::fcntl, Partial, "no leases";
     26 inotify_init1(flags: Bits) => inotify::inotify_init1, Full, "";
     27 inotify_add_watch(fd: Fd, path: PathAddress, mask: Bits) => inotify::inotify_add_watch, Partial, "IN_EXCL_UNLINK is refused; that a file is gone is told when its last name is";
     28 inotify_rm_watch(fd: Fd, watch: i32) => inotify::inotify_rm_watch, Full, "";

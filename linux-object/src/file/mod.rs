@@ -13,6 +13,7 @@ mod null;
 mod page_ring;
 mod pipe;
 mod regular;
+mod signal_driven;
 mod space;
 mod table;
 
@@ -27,7 +28,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use ksync::{Once, Rank, SpinLock};
 use linux_abi::Errno;
-use linux_abi::file::{O_ACCMODE, O_RDONLY, O_WRONLY, OpenFlags};
+use linux_abi::file::{FASYNC, O_ACCMODE, O_RDONLY, O_WRONLY, OpenFlags};
 use linux_abi::inotify::WatchMask;
 use linux_abi::poll::PollEvents;
 use linux_abi::stat::FileType;
@@ -51,6 +52,7 @@ pub use null::{NullDevice, ZeroDevice};
 pub use page_ring::{PageRing, Slot, SlotKind};
 pub use pipe::{PIPE_MAX_SIZE, Pipe, PipeEnd, PipeEnds, pipe};
 pub(crate) use regular::errno_of;
+pub use signal_driven::Owner;
 pub use table::{FileTable, MOST_DESCRIPTORS};
 
 /// Where a read or write takes place.
@@ -181,6 +183,7 @@ pub struct OpenFile {
     position: AtomicU64,
     /// Epoll registrations of this opening.
     watchers: Once<Box<SpinLock<Vec<Watcher>>>>,
+    signal_driven: Once<Box<signal_driven::SignalDriven>>,
 }
 
 /// Status flags that can be changed after opening.
@@ -202,6 +205,7 @@ impl OpenFile {
             status: AtomicU32::new((status | flags & OpenFlags::DIRECTORY).bits()),
             position: AtomicU64::new(0),
             watchers: Once::new(),
+            signal_driven: Once::new(),
         });
         opening.note(WatchMask::OPEN);
         opening
@@ -238,6 +242,15 @@ impl OpenFile {
         self.file.set_status(flags & CHANGEABLE)?;
         self.status.store(keep | (flags & CHANGEABLE).bits(), Ordering::Relaxed);
         Ok(())
+    }
+
+    fn set_async_flag(&self, is_on: bool) {
+        let flag = FASYNC;
+        if is_on {
+            self.status.fetch_or(flag, Ordering::Relaxed);
+        } else {
+            self.status.fetch_and(!flag, Ordering::Relaxed);
+        }
     }
 
     /// Whether operations fail rather than wait.

@@ -1,7 +1,7 @@
 //! `ioctl`: requests that every descriptor understands are answered here, all others by the file.
 
 use linux_abi::Errno;
-use linux_abi::file::OpenFlags;
+use linux_abi::file::{FASYNC, OpenFlags};
 use linux_abi::stat::FileType;
 use linux_abi::terminal::{FIOASYNC, FIOCLEX, FIONBIO, FIONCLEX, FIONREAD};
 use linux_object::file::OpenFile;
@@ -9,6 +9,7 @@ use linux_object::obstacle::Attempt;
 use linux_object::user_buffer::UserMemory;
 
 use super::descriptor;
+use super::owner::{self, FIOGETOWN, FIOSETOWN, SIOCGPGRP, SIOCSPGRP};
 use crate::argument::{Fd, UserAddress};
 use crate::call::{Call, Outcome, attempt};
 
@@ -23,9 +24,15 @@ pub fn ioctl(call: &mut Call<'_>, fd: Fd, request: u32, argument: UserAddress) -
         FIONBIO => return Ok(attempt(call, move || set_nonblocking(&file, argument, &memory))),
         FIOASYNC => {
             return Ok(attempt(call, move || {
-                // No file sends SIGIO: that it does not is what can be asked for.
-                if memory.read::<i32>(argument.get())? == 0 { Ok(0) } else { Err(Errno::ENOTTY.into()) }
+                let wanted = memory.read::<i32>(argument.get())? != 0;
+                if wanted != (file.flags() & FASYNC != 0) {
+                    file.set_signal_driven(wanted, fd.0)?;
+                }
+                Ok(0)
             }));
+        }
+        FIOSETOWN | SIOCSPGRP | FIOGETOWN | SIOCGPGRP if file.file().as_socket().is_some() => {
+            return owner::control_socket(call, file, request, argument);
         }
         FIONREAD if file.inode().is_some_and(|inode| inode.file_type() == FileType::Regular) => {
             return Ok(attempt(call, move || {

@@ -4,6 +4,7 @@ mod control;
 mod directory;
 mod lock;
 mod open;
+mod owner;
 mod ranges;
 mod status;
 mod transfer;

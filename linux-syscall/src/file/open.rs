@@ -4,8 +4,9 @@ use alloc::boxed::Box;
 
 use linux_abi::Errno;
 use linux_abi::file::{
-    F_ADD_SEALS, F_DUPFD, F_DUPFD_CLOEXEC, F_GET_SEALS, F_GETFD, F_GETFL, F_GETLK, F_GETPIPE_SZ, F_OFD_GETLK,
-    F_OFD_SETLK, F_OFD_SETLKW, F_SETFD, F_SETFL, F_SETLK, F_SETLKW, F_SETPIPE_SZ, FD_CLOEXEC, OpenFlags,
+    F_ADD_SEALS, F_DUPFD, F_DUPFD_CLOEXEC, F_GET_SEALS, F_GETFD, F_GETFL, F_GETLK, F_GETOWN, F_GETOWN_EX,
+    F_GETPIPE_SZ, F_GETSIG, F_OFD_GETLK, F_OFD_SETLK, F_OFD_SETLKW, F_SETFD, F_SETFL, F_SETLK, F_SETLKW,
+    F_SETOWN, F_SETOWN_EX, F_SETPIPE_SZ, F_SETSIG, FASYNC, FD_CLOEXEC, OpenFlags,
 };
 use linux_object::file::open::{open, try_open};
 use linux_object::file::{OpenFile, PipeEnd, PipeEnds, pipe};
@@ -15,7 +16,7 @@ use linux_object::obstacle::{Obstacle, complete};
 use linux_object::path_text::PathText;
 use linux_object::thread::Resources;
 
-use super::{descriptor, lock, start_of};
+use super::{descriptor, lock, owner, start_of};
 use crate::argument::{Fd, Mode, OpenArgument, PathAddress, UserAddress};
 use crate::call::{Call, Completion, Outcome, attempt, attempt_for, start};
 
@@ -168,7 +169,17 @@ pub fn fcntl(call: &mut Call<'_>, fd: Fd, command: i32, argument: usize) -> Resu
         }
         F_SETFD => files.set_close_on_exec(fd.0, argument & FD_CLOEXEC as usize != 0).map(|()| 0)?,
         F_GETFL => file.flags() as usize,
-        F_SETFL => file.set_flags(OpenFlags::from_bits_retain(argument as u32)).map(|()| 0)?,
+        F_SETFL => {
+            let wants_signals = argument as u32 & FASYNC != 0;
+            if wants_signals != (file.flags() & FASYNC != 0) {
+                // What has no signals to send is silent.
+                let _ = file.set_signal_driven(wants_signals, fd.0);
+            }
+            file.set_flags(OpenFlags::from_bits_retain(argument as u32)).map(|()| 0)?
+        }
+        F_SETOWN | F_GETOWN | F_SETSIG | F_GETSIG | F_SETOWN_EX | F_GETOWN_EX => {
+            return owner::control(call, file, command, argument);
+        }
         F_GETPIPE_SZ => PipeEnd::of(&**file.file()).ok_or(Errno::EBADF)?.pipe().size(),
         F_SETPIPE_SZ => {
             let pipe = PipeEnd::of(&**file.file()).ok_or(Errno::EBADF)?.pipe().clone();
