@@ -78,7 +78,9 @@ CASE(the_owner_changes_permissions)
 
 CASE(links_have_no_permissions_of_their_own)
 {
+    umask(0077);
     REQUIRE(symlink("/nowhere", "/attributes.link") == 0);
+    CHECK_EQUAL(status_of("/attributes.link").st_mode & 07777, 0777);
     CHECK_FAILS(syscall(SYS_fchmodat2, AT_FDCWD, "/attributes.link", 0600, AT_SYMLINK_NOFOLLOW), EOPNOTSUPP);
     CHECK_FAILS(chmod("/attributes.link", 0600), ENOENT);
     CHECK_EQUAL(lchown("/attributes.link", USER, -1), 0);

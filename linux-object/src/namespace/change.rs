@@ -75,7 +75,10 @@ impl Actor<'_> {
         self.check_directory(&directory).await?;
         let above = complete(|| directory.try_ownership()).await?;
         let inherits = above.permissions & SET_GROUP_ID != 0;
-        let mut permissions = permissions & !self.paths.creation_mask();
+        // A link has no permissions of its own, so nothing is masked either.
+        let is_link = matches!(node, NewNode::SymbolicLink(_));
+        let mask = if is_link { 0 } else { self.paths.creation_mask() };
+        let mut permissions = permissions & !mask;
         if inherits && is_directory {
             permissions |= SET_GROUP_ID;
         }
