@@ -3,9 +3,9 @@
 use linux_abi::Errno;
 use linux_abi::file::{AT_FDCWD, AtFlags, O_ACCMODE, O_RDONLY, RenameFlags};
 use linux_abi::stat::{DeviceNumber, FileType};
-use linux_abi::statfs::Statfs;
+use linux_abi::statfs::{Statfs, StatfsFlags};
 use linux_object::credentials::Permission;
-use linux_object::namespace::{Actor, Named, Place};
+use linux_object::namespace::{Actor, Mount, MountFlags, Named, Place};
 use linux_object::obstacle::complete;
 use linux_object::path_text::PathText;
 use rcore_fs::NewNode;
@@ -167,9 +167,26 @@ pub fn truncate(call: &mut Call<'_>, path: PathAddress, size: i64) -> Result<Out
     }))
 }
 
+fn status_flags(mount: &Mount) -> StatfsFlags {
+    const SAME: [(MountFlags, StatfsFlags); 7] = [
+        (MountFlags::NOSUID, StatfsFlags::NOSUID),
+        (MountFlags::NODEV, StatfsFlags::NODEV),
+        (MountFlags::NOEXEC, StatfsFlags::NOEXEC),
+        (MountFlags::NOATIME, StatfsFlags::NOATIME),
+        (MountFlags::NODIRATIME, StatfsFlags::NODIRATIME),
+        (MountFlags::RELATIME, StatfsFlags::RELATIME),
+        (MountFlags::NOSYMFOLLOW, StatfsFlags::NOSYMFOLLOW),
+    ];
+    let shown = SAME.iter().filter(|(flag, _)| mount.has(*flag)).map(|&(_, shown)| shown);
+    let mut flags = shown.fold(StatfsFlags::VALID, StatfsFlags::union);
+    flags.set(StatfsFlags::RDONLY, mount.is_read_only());
+    flags
+}
+
 async fn status_of(place: &Place) -> Result<Statfs, Errno> {
     let mut status = place.mount().file_system().status().await?;
     status.f_fsid = [place.mount().device().encode() as i32, 0];
+    status.f_flags = status_flags(place.mount()).bits();
     Ok(status)
 }
 

@@ -132,7 +132,9 @@ syscall_table! {
     35 unlinkat(directory: Fd, path: PathAddress, flags: u32) => names::unlinkat, Full, "";
     36 symlinkat(target: PathAddress, directory: Fd, path: PathAddress) => names::symlinkat, Full, "";
     37 linkat(old_directory: Fd, old: PathAddress, new_directory: Fd, new: PathAddress, flags: u32) => names::linkat, Partial, "AT_EMPTY_PATH is refused";
-    40 mount(source: PathAddress, target: PathAddress, kind: PathAddress, flags: Bits, options: PathAddress) => mount::mount, Partial, "new mounts only: no remount, bind or move; tmpfs and ext4 take options";
+    39 umount2(target: PathAddress, flags: u32) => mount::umount2, Partial, "MNT_EXPIRE is refused";
+    40 mount(source: PathAddress, target: PathAddress, kind: PathAddress, flags: Bits, options: PathAddress) => mount::mount, Partial, "mounts that were bound to each other do not follow one another; MS_SYNCHRONOUS, MS_DIRSYNC, MS_MANDLOCK and MS_LAZYTIME are refused";
+    41 pivot_root(new_root: PathAddress, put_old: PathAddress) => mount::pivot_root, Full, "";
     43 statfs(path: PathAddress, result: UserAddress) => names::statfs, Full, "";
     44 fstatfs(fd: Fd, result: UserAddress) => names::fstatfs, Full, "";
     45 truncate(path: PathAddress, size: i64) => names::truncate, Full, "";

@@ -4,6 +4,7 @@ use alloc::sync::Arc;
 use std::any::Any;
 
 use bitflags::bitflags;
+use linux_abi::Errno;
 use linux_abi::stat::DeviceNumber;
 use linux_abi::statfs::Statfs;
 
@@ -44,6 +45,11 @@ pub trait FileSystem: Any + Send + Sync {
 
     /// What `statfs` tells. The identifier and the mount flags are the caller's to fill in.
     fn status(&self) -> Attempt<'_, Statfs>;
+
+    /// Takes other options, as remounting gives them; `EINVAL` if it does not know one.
+    fn reconfigure(&self, options: &str) -> Result<(), Errno> {
+        if options.is_empty() { Ok(()) } else { Err(Errno::EINVAL) }
+    }
 
     /// Brings everything to stable storage.
     fn sync(&self) -> Attempt<'_, ()> {

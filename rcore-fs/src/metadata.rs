@@ -120,5 +120,8 @@ bitflags! {
         const CHANGED = 4;
         /// What a write does.
         const WRITTEN = 6;
+        /// The content was read, and it is noted only if the file was changed since it was last noted, or if that is a day
+        /// ago.
+        const ACCESSED_IF_OLD = 8;
     }
 }

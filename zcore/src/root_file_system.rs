@@ -16,7 +16,7 @@ use linux_abi::stat::{DeviceNumber, FileType};
 use linux_object::credentials::Credentials;
 use linux_object::device_files;
 use linux_object::file::{disk_at, disk_named, disks};
-use linux_object::namespace::{self, PathContext, Place, walk};
+use linux_object::namespace::{self, MountFlags, PathContext, Place, walk};
 use linux_object::obstacle::Slow;
 use rcore_fs::disk::Disk;
 use rcore_fs::ext4::{Ext4, Ext4Options};
@@ -31,6 +31,9 @@ const ROOT_PERMISSIONS: u32 = 0o755;
 const RAMDISK_INIT: &str = "/init";
 /// What `/proc/mounts` calls a root that the kernel mounted, as on Linux.
 const ROOT_SOURCE: &[u8] = b"/dev/root";
+/// What lies below that, so that `pivot_root` can put something else in its place.
+const BASE_SOURCE: &[u8] = b"rootfs";
+const READ_ONLY_ROOT: MountFlags = MountFlags::RELATIME.union(MountFlags::RDONLY);
 /// Kinds that are tried if `rootfstype=` names none.
 const KINDS: &str = "ext4";
 /// Programs that are tried on a disk if `init=` names none, as on Linux.
@@ -162,7 +165,11 @@ async fn mount_disk(name: &str, command_line: &CommandLine<'_>) -> Result<Place,
         match mounted {
             Ok(file_system) => {
                 log::info!("root: {kind} on {name}");
-                return Ok(namespace::attach_from(ROOT_SOURCE, file_system, None));
+                let base = Tmpfs::new(linux_object::clock::time_stamp, &TmpfsOptions::default());
+                let base = base.map_err(|_| Failure::NoMemory)?;
+                let base = namespace::attach_from(BASE_SOURCE, base, None, MountFlags::empty());
+                let flags = if wants_write { MountFlags::RELATIME } else { READ_ONLY_ROOT };
+                return Ok(namespace::attach_from(ROOT_SOURCE, file_system, Some(base), flags));
             }
             Err(errno) => reason = format!("{kind}: {errno}"),
         }
@@ -176,7 +183,7 @@ async fn mount_devices(root: &Place) {
     match walk(&paths, &Credentials::default(), None, b"/dev", true).await {
         Ok(place) if place.inode().file_type() == FileType::Directory => match device_files::file_system() {
             Ok(devices) => {
-                namespace::attach_from(b"devtmpfs", devices, Some(place));
+                namespace::attach_from(b"devtmpfs", devices, Some(place), MountFlags::RELATIME);
             }
             Err(errno) => log::error!("/dev: {errno}"),
         },

@@ -190,6 +190,12 @@ pub struct OpenFile {
 const CHANGEABLE: OpenFlags =
     OpenFlags::APPEND.union(OpenFlags::NONBLOCK).union(OpenFlags::DIRECT).union(OpenFlags::NOATIME);
 
+/// Where a regular file lies that is open for writing: nobody may make its mount read-only meanwhile.
+#[inline]
+fn written_place(place: Option<&Place>, access: u32) -> Option<&Place> {
+    place.filter(|place| access != O_RDONLY && place.file_type() == FileType::Regular)
+}
+
 impl OpenFile {
     /// Opens `file`; `place` is where a path walk found it.
     pub fn new(file: Arc<dyn File>, place: Option<Place>, flags: OpenFlags) -> Arc<Self> {
@@ -198,10 +204,14 @@ impl OpenFile {
             // Nothing is refused at the beginning that `open` has let pass.
             let _ = file.set_status(status);
         }
+        let access = flags.bits() & O_ACCMODE;
+        if let Some(place) = written_place(place.as_ref(), access) {
+            place.mount().add_writer();
+        }
         let opening = Arc::new(Self {
             file,
             place,
-            access: flags.bits() & O_ACCMODE,
+            access,
             status: AtomicU32::new((status | flags & OpenFlags::DIRECTORY).bits()),
             position: AtomicU64::new(0),
             watchers: Once::new(),
@@ -308,6 +318,12 @@ impl OpenFile {
         let before = buffer.done();
         let outcome = self.file.try_read(offset, buffer);
         self.note_moved(WatchMask::ACCESS, before, buffer);
+        if buffer.done() > before
+            && self.status.load(Ordering::Relaxed) & OpenFlags::NOATIME.bits() == 0
+            && let Some(place) = &self.place
+        {
+            place.note_access();
+        }
         self.conclude(position, offset, before, buffer, outcome)
     }
 
@@ -420,6 +436,9 @@ impl Drop for OpenFile {
     fn drop(&mut self) {
         locks::opening_ended(self);
         self.note(if self.access == O_RDONLY { WatchMask::CLOSE_NOWRITE } else { WatchMask::CLOSE_WRITE });
+        if let Some(place) = written_place(self.place.as_ref(), self.access) {
+            place.mount().remove_writer();
+        }
         if let Some(watchers) = self.watchers.get() {
             let watchers = core::mem::take(&mut *watchers.lock());
             watchers.iter().filter_map(Watcher::upgrade).for_each(|watcher| watcher.end());

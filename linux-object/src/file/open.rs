@@ -15,7 +15,7 @@ use super::regular::RegularFile;
 use super::{AnonymousNode, Companion, DiskFile, File, OpenFile, PipeEnd, disk_at};
 use crate::console;
 use crate::credentials::{Credentials, Permission};
-use crate::namespace::{Destination, LastComponent, Place, Route, try_walk, try_walk_to_free};
+use crate::namespace::{Destination, LastComponent, MountFlags, Place, Route, try_walk, try_walk_to_free};
 use crate::obstacle::{Attempt, complete};
 
 const SET_GROUP_ID: u32 = 0o2000;
@@ -140,6 +140,9 @@ pub(crate) fn try_object(place: &Place, flags: OpenFlags) -> Attempt<Arc<dyn Fil
     match place.file_type() {
         FileType::Directory => Ok(DIRECTORY.call_once(|| Arc::new(Directory)).clone()),
         FileType::Fifo => Ok(Arc::new(PipeEnd::open_fifo(Companion::of(inode), flags)?)),
+        FileType::CharacterDevice | FileType::BlockDevice if place.mount().has(MountFlags::NODEV) => {
+            Err(Errno::EACCES.into())
+        }
         FileType::CharacterDevice => {
             let number = place.try_metadata()?.device;
             let file = character_device(number)?;

@@ -119,12 +119,7 @@ pub(super) fn write_pages(
 
 impl File for RegularFile {
     fn try_read(&self, offset: u64, buffer: &mut UserBuffer) -> Attempt {
-        let start = buffer.done();
-        let outcome = read_pages(&self.pages, offset, buffer);
-        if buffer.done() > start {
-            self.inode.touch(Touch::ACCESSED);
-        }
-        outcome
+        read_pages(&self.pages, offset, buffer)
     }
 
     fn try_write(&self, offset: u64, buffer: &mut UserBuffer) -> Attempt {

@@ -17,6 +17,7 @@ use linux_abi::memory::{
 use super::lock::LockAllowance;
 use super::map_errno;
 use crate::file::OpenFile;
+use crate::namespace::MountFlags;
 
 /// What stands behind the addresses of a mapped file.
 #[derive(Clone, Debug)]
@@ -121,6 +122,12 @@ fn file_part(
     let mut maximum = Protection::all();
     if shared && access != O_RDWR {
         maximum.remove(Protection::WRITE);
+    }
+    if file.place().is_some_and(|place| place.mount().has(MountFlags::NOEXEC)) {
+        if protection.contains(Protection::EXECUTE) {
+            return Err(Errno::EPERM);
+        }
+        maximum.remove(Protection::EXECUTE);
     }
     let origin = file.place().map(|place| Arc::new(place.clone()) as Origin);
     let backing = match content {

@@ -229,6 +229,21 @@ pub fn drop_names() {
     }
 }
 
+/// Forgets everything below a directory.
+pub(super) fn forget_below(top: &Arc<Entry>) {
+    for bucket in &TABLE {
+        let gone: Vec<Slot> = {
+            let mut bucket = bucket.lock();
+            if bucket.slots.is_empty() {
+                continue;
+            }
+            bucket.generation += 1;
+            bucket.slots.extract_if(.., |slot| top.contains(&slot.above)).collect()
+        };
+        drop(gone);
+    }
+}
+
 /// How many names are kept, for those who watch memory.
 pub fn cached_names() -> usize {
     TABLE.iter().map(|bucket| bucket.lock().slots.len()).sum()

@@ -30,6 +30,11 @@ pub struct Named<'a> {
     pub path: &'a [u8],
 }
 
+/// `EROFS` where nothing may be changed.
+fn check_writable(directory: &Place) -> Result<(), Errno> {
+    if directory.mount().is_read_only() { Err(Errno::EROFS) } else { Ok(()) }
+}
+
 impl Actor<'_> {
     async fn parent<'p>(&'p self, named: &'p Named<'_>) -> Result<LastComponent<'p>, Errno> {
         let Named { start, path } = named;
@@ -39,6 +44,7 @@ impl Actor<'_> {
 
     /// Whether names may be given and taken in a directory.
     async fn check_directory(&self, directory: &Place) -> Result<(), Errno> {
+        check_writable(directory)?;
         let ownership = complete(|| directory.try_ownership()).await?;
         let wanted = Permission::WRITE | Permission::EXECUTE;
         self.credentials.check_ownership(FileType::Directory, ownership, wanted)
@@ -97,6 +103,7 @@ impl Actor<'_> {
         if name.is_empty() {
             return Err(Errno::EISDIR);
         }
+        check_writable(&directory)?;
         let victim = complete(|| directory.try_find(&name)).await?;
         match victim.file_type() {
             FileType::Directory => return Err(Errno::EISDIR),
@@ -104,6 +111,9 @@ impl Actor<'_> {
             _ => {}
         }
         self.check_removal(&directory, victim.inode()).await?;
+        if victim.entry().is_mount_point() {
+            return Err(Errno::EBUSY);
+        }
         let watched = inotify::is_any().then(|| victim.inode().clone());
         // What is gone from the cache frees the file only if nobody else uses it.
         drop(victim);
@@ -122,6 +132,7 @@ impl Actor<'_> {
         if name.is_empty() {
             return Err(if named.path.ends_with(b"..") { Errno::ENOTEMPTY } else { Errno::EINVAL });
         }
+        check_writable(&directory)?;
         let victim = complete(|| directory.try_find(&name)).await?;
         if victim.file_type() != FileType::Directory {
             return Err(Errno::ENOTDIR);
@@ -174,6 +185,7 @@ impl Actor<'_> {
         if !Arc::ptr_eq(from.directory.mount(), to.directory.mount()) {
             return Err(Errno::EXDEV);
         }
+        check_writable(&from.directory)?;
         let moved = complete(|| from.directory.try_find(&from.name)).await?;
         let needs_directory = from.must_be_directory || to.must_be_directory;
         if needs_directory && moved.file_type() != FileType::Directory {
@@ -191,6 +203,11 @@ impl Actor<'_> {
             }
             Err(error) => return Err(error),
         };
+        if moved.entry().is_mount_point()
+            || replaced.as_ref().is_some_and(|place| place.entry().is_mount_point())
+        {
+            return Err(Errno::EBUSY);
+        }
         let target = to.directory.inode();
         from.directory.inode().rename(&from.name, target, &to.name, flags).await?;
         let same_file = replaced.as_ref().is_some_and(|replaced| {

@@ -82,6 +82,22 @@ impl Entry {
         self.mounts_on_it.fetch_add(1, Ordering::AcqRel);
     }
 
+    pub(super) fn remove_mount(&self) {
+        self.mounts_on_it.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Whether `other` is this entry or lies below it.
+    pub(super) fn contains(self: &Arc<Self>, other: &Arc<Self>) -> bool {
+        let mut at = Some(other.clone());
+        while let Some(entry) = at {
+            if Arc::ptr_eq(&entry, self) {
+                return true;
+            }
+            at = entry.above();
+        }
+        false
+    }
+
     /// The entry above.
     pub(super) fn above(&self) -> Option<Arc<Self>> {
         self.position.lock().above.clone()

@@ -10,6 +10,7 @@ mod change;
 mod entry;
 mod file_systems;
 mod mount;
+mod mount_change;
 mod place;
 mod walk;
 
@@ -24,7 +25,8 @@ pub use entry::Entry;
 pub use file_systems::{
     DiskFileSystemMaker, FileSystemMaker, kinds, make, make_on_disk, needs_disk, register, register_on_disk,
 };
-pub use mount::{Mount, attach, attach_from, detached, mounts};
+pub use mount::{KEPT_FLAGS, Mount, MountFlags, attach, attach_from, detached, mounts};
+pub use mount_change::{Propagation, bind, move_mount, pivot_root, remount, set_propagation, unmount};
 pub use place::Place;
 pub use walk::{
     Destination, LastComponent, Route, try_walk, try_walk_to_free, try_walk_to_parent, walk, walk_to_parent,
@@ -79,6 +81,19 @@ impl PathContext {
     pub fn set_root(&self, place: Place) {
         let previous = core::mem::replace(&mut self.places.lock().root, place);
         drop(previous);
+    }
+
+    /// Who begins at one place begins at another from now on.
+    pub(super) fn replace(&self, former: &Place, new: &Place) {
+        let mut dropped = (None, None);
+        let mut places = self.places.lock();
+        if places.root.is_same(former) {
+            dropped.0 = Some(core::mem::replace(&mut places.root, new.clone()));
+        }
+        if places.working_directory.is_same(former) {
+            dropped.1 = Some(core::mem::replace(&mut places.working_directory, new.clone()));
+        }
+        drop(places);
     }
 
     /// The permissions that new files lack.

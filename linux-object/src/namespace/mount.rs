@@ -3,20 +3,27 @@
 use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 use ksync::{Rank, SpinLock};
+use linux_abi::Errno;
 use linux_abi::stat::DeviceNumber;
+pub use linux_abi::statfs::MountFlags;
 use rcore_fs::{FileSystem, FileSystemFlags};
 
+use super::place::path_in_file_system;
 use super::{Entry, Place};
 
 /// A filesystem in use: what all its mounts share.
-struct Instance {
+pub(super) struct Instance {
     file_system: Arc<dyn FileSystem>,
     /// The entry at its top.
-    top: Arc<Entry>,
+    pub(super) top: Arc<Entry>,
     device: DeviceNumber,
+    /// Nothing in it may be changed through any mount.
+    is_read_only: AtomicBool,
+    /// Openings by which regular files may be written.
+    writers: AtomicUsize,
 }
 
 static INSTANCES: SpinLock<Vec<Weak<Instance>>> = SpinLock::new(Rank::MOUNT_TABLE, Vec::new());
@@ -36,52 +43,112 @@ impl Instance {
         let device = file_system
             .device()
             .unwrap_or_else(|| DeviceNumber::new(0, NEXT_DEVICE.fetch_add(1, Ordering::Relaxed) as u32));
-        let instance = Arc::new(Self { file_system, top, device });
+        let instance = Arc::new(Self {
+            file_system,
+            top,
+            device,
+            is_read_only: AtomicBool::new(false),
+            writers: AtomicUsize::new(0),
+        });
         instances.push(Arc::downgrade(&instance));
         instance
     }
 }
 
+/// What a mount remembers of the flags that it was made with.
+pub const KEPT_FLAGS: MountFlags = MountFlags::RDONLY
+    .union(MountFlags::NOSUID)
+    .union(MountFlags::NODEV)
+    .union(MountFlags::NOEXEC)
+    .union(MountFlags::NOSYMFOLLOW)
+    .union(MountFlags::NOATIME)
+    .union(MountFlags::NODIRATIME)
+    .union(MountFlags::RELATIME);
+
 /// A filesystem, or a part of one, in its place.
 pub struct Mount {
     id: usize,
-    instance: Arc<Instance>,
+    pub(super) instance: Arc<Instance>,
     root: Arc<Entry>,
     /// What was mounted, in the words of who mounted it.
     source: Box<[u8]>,
     has_volatile_names: bool,
+    flags: AtomicU32,
+    /// Openings by which its regular files may be written.
+    writers: AtomicUsize,
+    /// Whether it may be bound elsewhere.
+    is_unbindable: AtomicBool,
     /// How many mounts lie on it, if its names come and go by themselves: then entries do not tell.
     mounts_on_it: AtomicUsize,
     attached_at: SpinLock<Option<Place>>,
 }
 
-struct Attachment {
-    mount: Arc<Mount>,
-    at: Option<Place>,
+/// A mount, and the place that it covers.
+pub(super) struct Attachment {
+    pub(super) mount: Arc<Mount>,
+    pub(super) at: Option<Place>,
 }
 
 static NEXT_ID: AtomicUsize = AtomicUsize::new(1);
 /// All mounts that are somewhere, in the order in which they came there.
-static ATTACHED: SpinLock<Vec<Attachment>> = SpinLock::new(Rank::MOUNT_TABLE, Vec::new());
+pub(super) static ATTACHED: SpinLock<Vec<Attachment>> = SpinLock::new(Rank::MOUNT_TABLE, Vec::new());
+
+impl Attachment {
+    /// A mount that covers this place from now on. The table is locked.
+    pub(super) fn new(mount: Arc<Mount>, at: Option<Place>) -> Self {
+        let mut attachment = Self { mount, at: None };
+        drop(attachment.put(at));
+        attachment
+    }
+
+    /// Lets the mount cover another place, or none; returns the former one. The table is locked.
+    pub(super) fn put(&mut self, at: Option<Place>) -> Option<Place> {
+        if let Some(at) = &at {
+            at.entry().add_mount();
+            at.mount().mounts_on_it.fetch_add(1, Ordering::AcqRel);
+        }
+        let former = core::mem::replace(&mut self.at, at.clone());
+        let shown = core::mem::replace(&mut *self.mount.attached_at.lock(), at);
+        drop(shown);
+        if let Some(former) = &former {
+            former.entry().remove_mount();
+            former.mount().mounts_on_it.fetch_sub(1, Ordering::AcqRel);
+        }
+        former
+    }
+}
 
 impl Mount {
-    fn new(file_system: Arc<dyn FileSystem>, source: &[u8]) -> Arc<Self> {
-        let has_volatile_names = file_system.flags().contains(FileSystemFlags::VOLATILE_NAMES);
+    fn new(file_system: Arc<dyn FileSystem>, source: &[u8], flags: MountFlags) -> Arc<Self> {
         let instance = Instance::of(file_system);
+        let root = instance.top.clone();
+        Self::of(instance, root, source, flags)
+    }
+
+    fn of(instance: Arc<Instance>, root: Arc<Entry>, source: &[u8], flags: MountFlags) -> Arc<Self> {
+        let has_volatile_names = instance.file_system.flags().contains(FileSystemFlags::VOLATILE_NAMES);
         Arc::new(Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
-            root: instance.top.clone(),
+            root,
             instance,
             source: source.into(),
             has_volatile_names,
+            flags: AtomicU32::new((flags & KEPT_FLAGS).bits() as u32),
+            writers: AtomicUsize::new(0),
+            is_unbindable: AtomicBool::new(false),
             mounts_on_it: AtomicUsize::new(0),
             attached_at: SpinLock::new(Rank::INODE, None),
         })
     }
 
+    /// One more mount of the same filesystem, with another directory or file at its top.
+    pub(super) fn copy(&self, root: Arc<Entry>) -> Arc<Self> {
+        Self::of(self.instance.clone(), root, &self.source, self.flags())
+    }
+
     /// A mount that no path leads to.
     pub(crate) fn detached(file_system: Arc<dyn FileSystem>) -> Arc<Self> {
-        Self::new(file_system, &[])
+        Self::new(file_system, &[], MountFlags::empty())
     }
 
     /// A number of its own.
@@ -99,9 +166,76 @@ impl Mount {
         &self.source
     }
 
-    /// Whether nothing can be changed in it.
+    /// The flags that it keeps.
+    pub fn flags(&self) -> MountFlags {
+        MountFlags::from_bits_truncate(self.flags.load(Ordering::Acquire).into())
+    }
+
+    /// Whether it has this flag.
+    #[inline]
+    pub fn has(&self, flag: MountFlags) -> bool {
+        u64::from(self.flags.load(Ordering::Relaxed)) & flag.bits() != 0
+    }
+
+    /// Whether nothing can be changed through it.
+    #[inline]
     pub fn is_read_only(&self) -> bool {
-        self.file_system().flags().contains(FileSystemFlags::READ_ONLY)
+        self.has(MountFlags::RDONLY) || self.is_file_system_read_only()
+    }
+
+    /// Whether nothing in its filesystem can be changed, through whichever mount.
+    pub fn is_file_system_read_only(&self) -> bool {
+        self.instance.is_read_only.load(Ordering::Relaxed)
+            || self.file_system().flags().contains(FileSystemFlags::READ_ONLY)
+    }
+
+    /// Gives it other flags. `EBUSY` if nothing is to be changed through it and somebody still may.
+    pub(super) fn set_flags(&self, flags: MountFlags) -> Result<(), Errno> {
+        let former = self.flags.swap((flags & KEPT_FLAGS).bits() as u32, Ordering::SeqCst);
+        let becomes_read_only =
+            flags.contains(MountFlags::RDONLY) && u64::from(former) & MountFlags::RDONLY.bits() == 0;
+        if becomes_read_only && self.writers.load(Ordering::SeqCst) > 0 {
+            self.flags.store(former, Ordering::SeqCst);
+            return Err(Errno::EBUSY);
+        }
+        Ok(())
+    }
+
+    /// Sets whether the filesystem may be changed through any of its mounts. `EBUSY` as for [`Self::set_flags`].
+    pub(super) fn set_file_system_read_only(&self, value: bool) -> Result<(), Errno> {
+        let former = self.instance.is_read_only.swap(value, Ordering::SeqCst);
+        if value && !former && self.instance.writers.load(Ordering::SeqCst) > 0 {
+            self.instance.is_read_only.store(false, Ordering::SeqCst);
+            return Err(Errno::EBUSY);
+        }
+        Ok(())
+    }
+
+    /// A regular file in it can be written from now on.
+    pub(crate) fn add_writer(&self) {
+        self.writers.fetch_add(1, Ordering::SeqCst);
+        self.instance.writers.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// What [`Self::add_writer`] began has ended.
+    pub(crate) fn remove_writer(&self) {
+        self.writers.fetch_sub(1, Ordering::SeqCst);
+        self.instance.writers.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Whether it must not be bound elsewhere.
+    pub(super) fn is_unbindable(&self) -> bool {
+        self.is_unbindable.load(Ordering::Relaxed)
+    }
+
+    /// Sets whether it must not be bound elsewhere.
+    pub(super) fn set_unbindable(&self, value: bool) {
+        self.is_unbindable.store(value, Ordering::Relaxed);
+    }
+
+    /// The directory or file of its filesystem that is at its top, as a path.
+    pub fn root_path(&self) -> Result<Vec<u8>, Errno> {
+        path_in_file_system(&self.root)
     }
 
     /// Whether its names come and go by themselves.
@@ -130,20 +264,21 @@ impl Mount {
 /// Mounts a filesystem over a directory, or as the top of everything. Returns its root.
 pub fn attach(file_system: Arc<dyn FileSystem>, over: Option<Place>) -> Place {
     let name = file_system.name().as_bytes();
-    attach_from(name, file_system, over)
+    attach_from(name, file_system, over, MountFlags::empty())
 }
 
-/// As [`attach`]; `source` is what was mounted, in the words of who mounts it.
-pub fn attach_from(source: &[u8], file_system: Arc<dyn FileSystem>, over: Option<Place>) -> Place {
-    let mount = Mount::new(file_system, source);
+/// As [`attach`], with flags; `source` is what was mounted, in the words of who mounts it.
+pub fn attach_from(
+    source: &[u8],
+    file_system: Arc<dyn FileSystem>,
+    over: Option<Place>,
+    flags: MountFlags,
+) -> Place {
+    let mount = Mount::new(file_system, source, flags);
     let root = Place::mount_root(mount.clone());
     let mut attached = ATTACHED.lock();
-    (*mount.attached_at.lock()).clone_from(&over);
-    if let Some(over) = &over {
-        over.entry().add_mount();
-        over.mount().mounts_on_it.fetch_add(1, Ordering::AcqRel);
-    }
-    attached.push(Attachment { mount, at: over });
+    let attachment = Attachment::new(mount, over);
+    attached.push(attachment);
     root
 }
 

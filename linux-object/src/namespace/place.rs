@@ -7,10 +7,10 @@ use alloc::vec::Vec;
 use linux_abi::Errno;
 use linux_abi::limits::PATH_MAX;
 use linux_abi::stat::FileType;
-use rcore_fs::{Creation, INode, Metadata, Ownership};
+use rcore_fs::{Creation, INode, Metadata, Ownership, Touch};
 
 use super::cache::Found;
-use super::{Entry, Mount, cache};
+use super::{Entry, Mount, MountFlags, cache};
 use crate::inotify;
 use crate::obstacle::{Attempt, Obstacle, at_once};
 
@@ -22,6 +22,11 @@ pub struct Place {
 }
 
 impl Place {
+    /// An entry in a mount.
+    pub(super) fn new(mount: Arc<Mount>, entry: Arc<Entry>) -> Self {
+        Self { mount, entry }
+    }
+
     /// The root of a mount.
     pub fn mount_root(mount: Arc<Mount>) -> Self {
         let entry = mount.root().clone();
@@ -212,6 +217,28 @@ impl Place {
                 || self.mount.has_volatile_names() && self.inode().number() == other.inode().number())
     }
 
+    /// Whether a walk from `root` can come here.
+    pub fn is_below(&self, root: &Place) -> bool {
+        let mut place = self.clone();
+        while !Arc::ptr_eq(&place.mount, &root.mount) {
+            match place.mount.attached_at() {
+                Some(covered) => place = covered,
+                None => return false,
+            }
+        }
+        root.entry.contains(&place.entry)
+    }
+
+    /// The content was read.
+    #[inline]
+    pub(crate) fn note_access(&self) {
+        if self.entry.file_type() != FileType::Regular || self.mount.has(MountFlags::NOATIME) {
+            return;
+        }
+        let is_relative = self.mount.has(MountFlags::RELATIME);
+        self.inode().touch(if is_relative { Touch::ACCESSED_IF_OLD } else { Touch::ACCESSED });
+    }
+
     /// The absolute path as seen from `root`. A place that is not below `root` is shown from the top of everything.
     pub fn path(&self, root: &Place) -> Result<Vec<u8>, Errno> {
         self.path_below(Some(root))
@@ -241,14 +268,32 @@ impl Place {
                 },
             }
         }
-        let mut path = Vec::new();
-        for name in names.iter().rev() {
-            path.push(b'/');
-            path.extend_from_slice(name);
-        }
-        if path.is_empty() {
-            path.push(b'/');
-        }
-        Ok(path)
+        Ok(joined(&names))
     }
+}
+
+fn joined(names: &[Arc<[u8]>]) -> Vec<u8> {
+    let mut path = Vec::new();
+    for name in names.iter().rev() {
+        path.push(b'/');
+        path.extend_from_slice(name);
+    }
+    if path.is_empty() {
+        path.push(b'/');
+    }
+    path
+}
+
+/// The path of an entry from the top of its filesystem, whatever mounts show of it.
+pub(super) fn path_in_file_system(entry: &Arc<Entry>) -> Result<Vec<u8>, Errno> {
+    let mut names: Vec<Arc<[u8]>> = Vec::new();
+    let mut entry = entry.clone();
+    while let (Some(above), name) = entry.position() {
+        names.push(name);
+        if names.len() > PATH_MAX {
+            return Err(Errno::ENAMETOOLONG);
+        }
+        entry = above;
+    }
+    Ok(joined(&names))
 }

@@ -13,7 +13,7 @@ use linux_abi::limits::{NAME_MAX, PATH_MAX};
 use linux_abi::stat::FileType;
 
 use super::mount::{covering, may_be_covered};
-use super::{Entry, PathContext, Place};
+use super::{Entry, MountFlags, PathContext, Place};
 use crate::credentials::{Capabilities, Credentials, Permission};
 use crate::obstacle::{Attempt, Obstacle, complete};
 
@@ -238,7 +238,8 @@ impl<'a> Walker<'a> {
                     }
                     FileType::Directory => self.enter(found),
                     _ if !is_last || must_be_directory => return Err(Errno::ENOTDIR.into()),
-                    _ => self.at.move_within(found),
+                    // Even a file may be covered by another.
+                    _ => self.enter(found),
                 }
             }
             // Who names the directory once more (`a/.`) looks it up in itself.
@@ -252,6 +253,9 @@ impl<'a> Walker<'a> {
     #[cold]
     fn follow(&mut self, link: Arc<Entry>) -> Attempt<Option<Piece>> {
         self.links_left = self.links_left.checked_sub(1).ok_or(Errno::ELOOP)?;
+        if self.at.mount().has(MountFlags::NOSYMFOLLOW) {
+            return Err(Errno::ELOOP.into());
+        }
         if let Some(object) = link.inode().jump() {
             let place = object?.downcast::<Place>().map_err(|_| Errno::EACCES)?;
             self.at = Place::clone(&place);
@@ -286,7 +290,7 @@ impl<'a> Walker<'a> {
         self.cross();
     }
 
-    /// Goes to a directory that was found in the present one.
+    /// Goes to what was found in the present directory.
     #[inline]
     fn enter(&mut self, found: Arc<Entry>) {
         self.at.move_within(found);

@@ -10,7 +10,7 @@ use linux_abi::resource::RLIMIT_STACK;
 use super::ProcessFlags;
 use super::only_thread::become_only_thread;
 use crate::credentials::ProgramOwner;
-use crate::namespace::{Place, walk};
+use crate::namespace::{MountFlags, Place, walk};
 use crate::program::{self, Interpreter, ProgramSource, Randomness, Tenancy};
 use crate::thread::{Resources, Thread};
 use crate::user_buffer::UserMemory;
@@ -76,7 +76,8 @@ pub async fn execute(
         let metadata = place.inode().metadata().await?;
         let owner =
             ProgramOwner { permissions: metadata.permissions, user: metadata.user, group: metadata.group };
-        let (identity, is_secure) = credentials.for_program(Some(owner));
+        let gives_identity = !place.mount().has(MountFlags::NOSUID);
+        let (identity, is_secure) = credentials.for_program(gives_identity.then_some(owner));
         let process = thread.process();
         let is_fixed = process.flags().contains(ProcessFlags::NOT_RANDOMIZED) && !is_secure;
         let source = ProgramSource {

@@ -24,7 +24,7 @@ use linux_abi::rseq::{RSEQ_ALIGNMENT, RSEQ_FEATURE_SIZE};
 
 use crate::credentials::{Credentials, Permission};
 use crate::file::errno_of;
-use crate::namespace::{PathContext, Place, walk};
+use crate::namespace::{MountFlags, PathContext, Place, walk};
 use crate::obstacle::complete;
 use crate::user_buffer::UserMemory;
 use elf::{Program, Segment};
@@ -93,8 +93,11 @@ async fn read_range(pages: &Arc<PagedObject>, range: Range<u64>) -> Result<Vec<u
 
 /// The bytes of a file that may be executed.
 pub async fn executable_pages(place: &Place, credentials: &Credentials) -> Result<Arc<PagedObject>, Errno> {
-    let metadata = place.inode().metadata().await?;
-    credentials.check(&metadata, Permission::EXECUTE)?;
+    let ownership = complete(|| place.try_ownership()).await?;
+    credentials.check_ownership(place.file_type(), ownership, Permission::EXECUTE)?;
+    if place.mount().has(MountFlags::NOEXEC) {
+        return Err(Errno::EACCES);
+    }
     match place.inode().contents() {
         rcore_fs::Contents::Pages(pages) => Ok(pages),
         _ => Err(Errno::EACCES),

@@ -7,7 +7,7 @@ use linux_abi::file::AtFlags;
 use linux_abi::stat::{FileType, Stat, Statx, StatxMask, StatxTimestamp};
 use linux_abi::time::Timespec;
 use linux_object::credentials::Permission;
-use linux_object::namespace::Place;
+use linux_object::namespace::{MountFlags, Place};
 use linux_object::obstacle::Attempt;
 use rcore_fs::Metadata;
 
@@ -156,6 +156,10 @@ pub fn faccessat2(
         let place = try_place(caller, &credentials, directory, path, flags)?;
         if wanted.contains(Permission::WRITE) && place.mount().is_read_only() && is_stored(&place) {
             return Err(Errno::EROFS.into());
+        }
+        let is_program = place.file_type() == FileType::Regular && wanted.contains(Permission::EXECUTE);
+        if is_program && place.mount().has(MountFlags::NOEXEC) {
+            return Err(Errno::EACCES.into());
         }
         credentials.check_ownership(place.file_type(), place.try_ownership()?, wanted)?;
         Ok(0)

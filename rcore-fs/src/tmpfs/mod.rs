@@ -19,6 +19,7 @@ mod volume;
 use alloc::sync::Arc;
 use std::fmt;
 
+use kernel_object::frame;
 use linux_abi::Errno;
 use linux_abi::limits::NAME_MAX;
 use linux_abi::stat::FileType;
@@ -118,6 +119,17 @@ impl FileSystem for Tmpfs {
             f_namelen: NAME_MAX as i64,
             ..Statfs::default()
         })
+    }
+
+    /// Only the limits can be changed; what the root was like at first is history.
+    fn reconfigure(&self, options: &str) -> Result<(), Errno> {
+        let present = TmpfsOptions {
+            most_pages: self.volume.pages.limit(),
+            most_inodes: self.volume.inodes.limit(),
+            ..TmpfsOptions::default()
+        };
+        let wanted = present.with_words(options, frame::statistics().total as u64)?;
+        self.set_limits(wanted.most_pages, wanted.most_inodes)
     }
 
     fn show_options(&self, output: &mut dyn fmt::Write) -> fmt::Result {

@@ -18,6 +18,7 @@ use super::volume::Volume;
 
 /// What Linux's tmpfs says an entry adds to a directory's size.
 const BYTES_PER_ENTRY: u64 = 20;
+const SECONDS_PER_DAY: i64 = 24 * 60 * 60;
 
 /// An inode.
 pub(super) struct Node {
@@ -194,7 +195,12 @@ impl Node {
 
 impl State {
     pub fn stamp(&mut self, which: Touch, now: Timespec) {
-        if which.contains(Touch::ACCESSED) {
+        let is_old = || {
+            self.accessed <= self.modified
+                || self.accessed <= self.changed
+                || now.tv_sec - self.accessed.tv_sec >= SECONDS_PER_DAY
+        };
+        if which.contains(Touch::ACCESSED) || which.contains(Touch::ACCESSED_IF_OLD) && is_old() {
             self.accessed = now;
         }
         if which.contains(Touch::MODIFIED) {
