@@ -78,8 +78,8 @@ panic = "abort"
 [workspace]
 END
     echo '#![no_std]' >"$work/src/lib.rs"
-    # With bitcode, which the kernel's link-time optimisation reads.
-    (cd "$work" && RUSTFLAGS="-C embed-bitcode=yes" RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR="$work/target" \
+    # With bitcode, which the kernel's link-time optimisation reads, and with unwind tables, like the kernel itself.
+    (cd "$work" && RUSTFLAGS="-C embed-bitcode=yes -C force-unwind-tables=yes" RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR="$work/target" \
         cargo build --release -Zbuild-std=core,alloc --target "$TARGET") || return 1
     # Named by its content: cargo then builds anew what was built with another one.
     sysroot=$CACHE/rust/$(hash_of "$work/target/$TARGET/release/deps/"lib{core,alloc,compiler_builtins}-*.rlib)
