@@ -142,6 +142,14 @@ impl<T: ?Sized> AsyncMutex<T> {
     }
 }
 
+impl AsyncMutex<()> {
+    /// Unlocks a mutex whose guard was forgotten (`core::mem::forget`), for an owner that outlives the borrow. As it
+    /// guards no data, unlocking a mutex that somebody else owns would be a mistake, but no unsoundness.
+    pub fn unlock_forgotten(&self) {
+        self.unlock();
+    }
+}
+
 impl<T: ?Sized + fmt::Debug> fmt::Debug for AsyncMutex<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = f.debug_struct("AsyncMutex");

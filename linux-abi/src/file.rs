@@ -94,6 +94,8 @@ bitflags! {
         const SYNC = 0x04;
         const NOWAIT = 0x08;
         const APPEND = 0x10;
+        const NOAPPEND = 0x20;
+        const ATOMIC = 0x40;
     }
 
     /// Flags of `memfd_create` (`MFD_`).

@@ -98,6 +98,10 @@ impl File for EventFd {
         Ok(buffer.done())
     }
 
+    fn can_refuse_to_wait(&self) -> bool {
+        true
+    }
+
     fn ready(&self) -> PollEvents {
         let count = *self.counter.count.lock();
         let mut events = PollEvents::empty();

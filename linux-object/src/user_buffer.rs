@@ -19,10 +19,34 @@ use crate::file::errno_of;
 use crate::memory::pressure;
 use crate::obstacle::{Attempt, Obstacle};
 
+mod buffer;
+
+pub use buffer::{Mark, UserBuffer};
+
 /// Access to the memory of an address space, which each use puts in force on this hart.
 #[derive(Clone)]
 pub struct UserMemory {
     space: Arc<AddressSpace>,
+}
+
+/// Lets a fault be resolved: `Ok` to go on, or what stands in the way.
+pub(super) fn settle(space: &Arc<AddressSpace>, fault: PageFault) -> Result<(), Obstacle> {
+    match space.fault(fault) {
+        FaultOutcome::Ready(FaultResult::Resolved) => Ok(()),
+        FaultOutcome::Ready(FaultResult::OutOfMemory) => {
+            Err(Obstacle::Wait(Box::pin(pressure::make_room(space.clone()))))
+        }
+        FaultOutcome::Ready(_) => Err(Errno::EFAULT.into()),
+        FaultOutcome::NeedsLoad(load) => {
+            let space = space.clone();
+            Err(Obstacle::Wait(Box::pin(async move {
+                match load.await {
+                    Err(PagerError::OutOfMemory) => pressure::make_room(space).await,
+                    other => other.map_err(errno_of),
+                }
+            })))
+        }
+    }
 }
 
 /// Reads strings in pieces that never cross a page.
@@ -57,50 +81,46 @@ impl UserMemory {
 
     /// Lets a fault be resolved: `Ok` to go on, or what stands in the way.
     pub(crate) fn settle(&self, fault: PageFault) -> Result<(), Obstacle> {
-        match self.space.fault(fault) {
-            FaultOutcome::Ready(FaultResult::Resolved) => Ok(()),
-            FaultOutcome::Ready(FaultResult::OutOfMemory) => {
-                Err(Obstacle::Wait(Box::pin(pressure::make_room(self.space.clone()))))
-            }
-            FaultOutcome::Ready(_) => Err(Errno::EFAULT.into()),
-            FaultOutcome::NeedsLoad(load) => {
-                let space = self.space.clone();
-                Err(Obstacle::Wait(Box::pin(async move {
-                    match load.await {
-                        Err(PagerError::OutOfMemory) => pressure::make_room(space).await,
-                        other => other.map_err(errno_of),
-                    }
-                })))
-            }
+        settle(&self.space, fault)
+    }
+
+    /// Repeats a copy until it is done, resolving faults between.
+    #[inline]
+    fn persist(&self, mut copy: impl FnMut(usize) -> Result<(), CopyFault>) -> Result<(), Obstacle> {
+        // After a wait this may be another hart.
+        self.space.activate();
+        match copy(0) {
+            Ok(()) => Ok(()),
+            Err(stopped) => self.go_on(stopped, &mut copy),
         }
     }
 
-    /// Repeats a copy until it is done, resolving faults between. `done` counts what was copied, also on failure.
-    fn persist(
+    #[cold]
+    fn go_on(
         &self,
-        done: &mut usize,
-        mut copy: impl FnMut(usize) -> Result<(), CopyFault>,
+        mut stopped: CopyFault,
+        copy: &mut dyn FnMut(usize) -> Result<(), CopyFault>,
     ) -> Result<(), Obstacle> {
+        let mut done = 0;
         loop {
-            // After a wait this may be another hart.
-            self.space.activate();
-            let stopped = match copy(*done) {
-                Ok(()) => return Ok(()),
-                Err(stopped) => stopped,
-            };
-            *done += stopped.done;
+            done += stopped.done;
             self.settle(stopped.fault)?;
+            self.space.activate();
+            match copy(done) {
+                Ok(()) => return Ok(()),
+                Err(again) => stopped = again,
+            }
         }
     }
 
     /// Copies from the program.
     pub fn read_bytes(&self, address: VirtAddr, destination: &mut [u8]) -> Result<(), Obstacle> {
-        self.persist(&mut 0, |done| user_memory::copy_in(&mut destination[done..], address + done))
+        self.persist(|done| user_memory::copy_in(&mut destination[done..], address + done))
     }
 
     /// Copies to the program.
     pub fn write_bytes(&self, address: VirtAddr, source: &[u8]) -> Result<(), Obstacle> {
-        self.persist(&mut 0, |done| user_memory::copy_out(address + done, &source[done..]))
+        self.persist(|done| user_memory::copy_out(address + done, &source[done..]))
     }
 
     /// Reads a structure.
@@ -156,164 +176,12 @@ impl UserMemory {
     }
 
     /// The pieces that an array of `iovec` names, as one buffer.
-    pub fn buffer(&self, pieces: Vec<(VirtAddr, usize)>) -> UserBuffer {
-        UserBuffer { memory: self.clone(), pieces: Pieces::Many(pieces), at: 0, inside: 0, done: 0 }
+    pub fn buffer(&self, pieces: Vec<(VirtAddr, usize)>) -> UserBuffer<'static> {
+        UserBuffer::of_pieces(self.space.clone(), pieces)
     }
 
     /// One piece as a buffer.
-    pub fn simple_buffer(&self, address: VirtAddr, len: usize) -> UserBuffer {
-        let pieces = Pieces::One((address, len));
-        UserBuffer { memory: self.clone(), pieces, at: 0, inside: 0, done: 0 }
-    }
-}
-
-/// One piece needs no allocation.
-enum Pieces {
-    One((VirtAddr, usize)),
-    Many(Vec<(VirtAddr, usize)>),
-}
-
-/// Where a read or write moves bytes to or from: pieces of a program's memory, and how far it came.
-pub struct UserBuffer {
-    memory: UserMemory,
-    pieces: Pieces,
-    at: usize,
-    inside: usize,
-    done: usize,
-}
-
-/// A point of a transfer.
-#[derive(Clone, Copy)]
-pub struct Mark {
-    at: usize,
-    inside: usize,
-    done: usize,
-}
-
-impl Mark {
-    /// Bytes moved before it.
-    pub fn done(&self) -> usize {
-        self.done
-    }
-}
-
-impl UserBuffer {
-    fn pieces(&self) -> &[(VirtAddr, usize)] {
-        match &self.pieces {
-            Pieces::One(piece) => core::slice::from_ref(piece),
-            Pieces::Many(pieces) => pieces,
-        }
-    }
-
-    /// Bytes moved so far.
-    pub fn done(&self) -> usize {
-        self.done
-    }
-
-    /// Bytes still to be moved.
-    pub fn remaining(&self) -> usize {
-        let rest: usize = self.pieces().iter().skip(self.at).map(|piece| piece.1).sum();
-        rest - self.inside
-    }
-
-    /// Leaves out what is beyond the next `most` bytes.
-    pub fn cut(&mut self, most: usize) {
-        let (at, mut left) = (self.at, most.saturating_add(self.inside));
-        let pieces = match &mut self.pieces {
-            Pieces::One(piece) => core::slice::from_mut(piece),
-            Pieces::Many(pieces) => pieces,
-        };
-        for piece in pieces.iter_mut().skip(at) {
-            piece.1 = piece.1.min(left);
-            left -= piece.1;
-        }
-    }
-
-    /// The next bytes to be moved, if there are any left.
-    fn next(&mut self) -> Option<(VirtAddr, usize)> {
-        loop {
-            let &(address, len) = self.pieces().get(self.at)?;
-            if self.inside < len {
-                return Some((address + self.inside, len - self.inside));
-            }
-            self.at += 1;
-            self.inside = 0;
-        }
-    }
-
-    /// Where the transfer stands, for [`Self::rewind`].
-    pub fn mark(&self) -> Mark {
-        Mark { at: self.at, inside: self.inside, done: self.done }
-    }
-
-    /// Goes back to a mark: what was moved since does not count.
-    pub fn rewind(&mut self, mark: Mark) {
-        Mark { at: self.at, inside: self.inside, done: self.done } = mark;
-    }
-
-    fn advance(&mut self, bytes: usize) {
-        self.inside += bytes;
-        self.done += bytes;
-    }
-
-    /// Moves at most `most` bytes by `copy`, which gets the number of bytes it has moved, an address and a length.
-    pub fn move_with(
-        &mut self,
-        most: usize,
-        mut copy: impl FnMut(usize, VirtAddr, usize) -> Result<(), CopyFault>,
-    ) -> Result<(), Obstacle> {
-        let mut moved = 0;
-        while moved < most
-            && let Some((address, len)) = self.next()
-        {
-            let len = len.min(most - moved);
-            let mut done = 0;
-            let outcome =
-                self.memory.persist(&mut done, |done| copy(moved + done, address + done, len - done));
-            let counted = if outcome.is_ok() { len } else { done };
-            self.advance(counted);
-            moved += counted;
-            outcome?;
-        }
-        Ok(())
-    }
-
-    /// Moves these bytes to the program, as many as it has room for.
-    pub fn copy_out(&mut self, bytes: &[u8]) -> Result<(), Obstacle> {
-        self.move_with(bytes.len(), |done, address, len| {
-            user_memory::copy_out(address, &bytes[done..done + len])
-        })
-    }
-
-    /// Moves bytes from the program; returns how many there were.
-    pub fn copy_in(&mut self, bytes: &mut [u8]) -> Attempt {
-        let before = self.done;
-        self.move_with(bytes.len(), |done, address, len| {
-            user_memory::copy_in(&mut bytes[done..done + len], address)
-        })?;
-        Ok(self.done - before)
-    }
-
-    /// Fills the rest with zeros.
-    pub fn fill_with_zeros(&mut self) -> Result<(), Obstacle> {
-        self.move_with(usize::MAX, |_, address, len| user_memory::zero(address, len))
-    }
-
-    /// Counts so many of the next bytes as moved without looking at them.
-    pub fn skip(&mut self, mut bytes: usize) {
-        while bytes > 0
-            && let Some((_, len)) = self.next()
-        {
-            let step = len.min(bytes);
-            self.advance(step);
-            bytes -= step;
-        }
-    }
-
-    /// Counts the rest as moved without looking at it.
-    pub fn skip_all(&mut self) {
-        while let Some((_, len)) = self.next() {
-            self.advance(len);
-        }
+    pub fn simple_buffer(&self, address: VirtAddr, len: usize) -> UserBuffer<'static> {
+        UserBuffer::owned(self.space.clone(), address, len)
     }
 }

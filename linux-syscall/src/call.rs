@@ -6,7 +6,7 @@ use core::future::{poll_fn, ready};
 use core::pin::{Pin, pin};
 use core::task::{Context, Poll, Waker};
 
-use kernel_hal::{Instant, UserContext};
+use kernel_hal::{Instant, UserContext, VirtAddr};
 use ksync::EVERY_EVENT;
 use linux_abi::Errno;
 use linux_object::futex;
@@ -14,7 +14,7 @@ use linux_object::obstacle::{Attempt, Obstacle, attempt_if_woken, overcome, plac
 use linux_object::process::execute::NewProgram;
 use linux_object::program::Tenancy;
 use linux_object::thread::{Interrupted, Resources, Thread};
-use linux_object::user_buffer::UserMemory;
+use linux_object::user_buffer::{UserBuffer, UserMemory};
 
 /// What a handler works on.
 pub struct Call<'a> {
@@ -28,7 +28,13 @@ pub struct Call<'a> {
     pub tenancy: &'a Tenancy,
 }
 
-impl Call<'_> {
+impl<'a> Call<'a> {
+    /// A piece of the caller's memory, for as long as the call does not wait.
+    #[inline(always)]
+    pub fn buffer(&self, address: VirtAddr, len: usize) -> UserBuffer<'a> {
+        UserBuffer::lent(&self.resources.address_space, address, len)
+    }
+
     /// Access to the caller's memory.
     pub fn memory(&self) -> UserMemory {
         UserMemory::new(self.resources.address_space.clone())

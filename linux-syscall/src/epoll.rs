@@ -1,8 +1,10 @@
 //! Syscalls on `epoll`.
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::time::Duration;
 
-use kernel_hal::Instant;
+use kernel_hal::{Instant, VirtAddr};
 use linux_abi::Errno;
 use linux_abi::file::OpenFlags;
 use linux_abi::poll::{EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EpollEvent};
@@ -11,10 +13,11 @@ use linux_abi::time::Timespec;
 use linux_object::epoll::Epoll;
 use linux_object::file::OpenFile;
 use linux_object::obstacle::{Attempt, Obstacle, complete};
-use linux_object::thread::Interrupted;
+use linux_object::thread::{Interrupted, Thread};
+use linux_object::user_buffer::UserMemory;
 
 use crate::argument::{Fd, UserAddress};
-use crate::call::{Call, Completion, Outcome, attempt};
+use crate::call::{Call, Completion, Outcome, SlowCall, attempt};
 use crate::file::descriptor;
 use crate::wait_mask::{SIGNAL_SET_BYTES, TemporaryMask, read_optional};
 
@@ -112,16 +115,20 @@ fn wait(call: &mut Call<'_>, request: Request) -> Result<Outcome, Errno> {
     }
     let file = descriptor(call, request.epoll)?;
     let epoll = Epoll::of(&file)?;
+    let thread = call.owned_thread();
     // Without a mask and a span to read, what is ready is told at once.
     if let (Timeout::Milliseconds(milliseconds), true) = (&request.timeout, request.mask.is_null()) {
+        let milliseconds = *milliseconds;
         match epoll.try_wait(&memory, address, most) {
-            Ok(told) if told > 0 || *milliseconds == 0 => return Ok(Outcome::Done(told)),
+            Ok(told) if told > 0 || milliseconds == 0 => return Ok(Outcome::Done(told)),
+            Ok(_) => {
+                return Ok(Outcome::Wait(wait_plainly(thread, file, memory, address, most, milliseconds)));
+            }
             Err(Obstacle::Error(errno)) => return Err(errno),
             // A page of the array has to be brought first: the waiting path does it.
-            _ => {}
+            Err(_) => {}
         }
     }
-    let thread = call.owned_thread();
     Ok(Outcome::Wait(Box::pin(async move {
         let arguments = || -> Attempt<(Option<Timespec>, Option<SignalSet>)> {
             let span = match request.timeout {
@@ -135,16 +142,24 @@ fn wait(call: &mut Call<'_>, request: Request) -> Result<Outcome, Errno> {
             Err(errno) => return Completion::Error(errno),
         };
         let deadline = match request.timeout {
-            Timeout::Milliseconds(milliseconds) => u64::try_from(milliseconds)
-                .map_or(Ok(None), |milliseconds| Ok(Some(core::time::Duration::from_millis(milliseconds)))),
-            Timeout::Span(_) => span.map(Timespec::to_duration).transpose(),
+            Timeout::Milliseconds(milliseconds) => Ok(deadline_after(milliseconds)),
+            Timeout::Span(_) => span
+                .map(Timespec::to_duration)
+                .transpose()
+                .map(|span| span.map_or(Instant::FAR_FUTURE, |span| Instant::now() + span)),
         };
         let deadline = match deadline {
-            Ok(span) => span.map_or(Instant::FAR_FUTURE, |span| Instant::now() + span),
+            Ok(deadline) => deadline,
             Err(errno) => return Completion::Error(errno),
         };
         let mask = TemporaryMask::set(&thread, mask);
-        let wait = async { Epoll::of(&file)?.wait(&memory, address, most, deadline).await };
+        let wait = async {
+            let epoll = Epoll::of(&file)?;
+            match complete(|| epoll.try_wait(&memory, address, most)).await? {
+                0 => epoll.wait(&memory, address, most, deadline).await,
+                told => Ok(told),
+            }
+        };
         match thread.interruptible(wait).await {
             Ok(result) => {
                 mask.restore(&thread);
@@ -153,4 +168,34 @@ fn wait(call: &mut Call<'_>, request: Request) -> Result<Outcome, Errno> {
             Err(Interrupted) => Completion::InterruptedAndTold,
         }
     })))
+}
+
+/// Negative: for ever.
+fn deadline_after(milliseconds: i32) -> Instant {
+    match u64::try_from(milliseconds) {
+        Ok(milliseconds) => Instant::now() + Duration::from_millis(milliseconds),
+        Err(_) => Instant::FAR_FUTURE,
+    }
+}
+
+/// Waits, when nothing was ready and there is no more to the call.
+fn wait_plainly(
+    thread: Arc<Thread>,
+    file: Arc<OpenFile>,
+    memory: UserMemory,
+    address: VirtAddr,
+    most: usize,
+    milliseconds: i32,
+) -> SlowCall {
+    Box::pin(async move {
+        let epoll = match Epoll::of(&file) {
+            Ok(epoll) => epoll,
+            Err(errno) => return Completion::Error(errno),
+        };
+        let wait = epoll.wait(&memory, address, most, deadline_after(milliseconds));
+        match thread.interruptible(wait).await {
+            Ok(result) => result.into(),
+            Err(Interrupted) => Completion::InterruptedForGood,
+        }
+    })
 }

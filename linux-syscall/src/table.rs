@@ -161,6 +161,7 @@ syscall_table! {
     68 pwrite64(fd: Fd, buffer: UserAddress, count: usize, offset: i64) => file::pwrite64, Full, "";
     69 preadv(fd: Fd, vectors: UserAddress, count: usize, offset: i64) => file::preadv, Full, "";
     70 pwritev(fd: Fd, vectors: UserAddress, count: usize, offset: i64) => file::pwritev, Full, "";
+    71 sendfile(target: Fd, source: Fd, offset: UserAddress, count: usize) => file::sendfile, Partial, "not from a socket";
     72 pselect6(count: i32, reads: UserAddress, writes: UserAddress, exceptions: UserAddress, timeout: UserAddress, mask: UserAddress) => poll::pselect6, Full, "";
     73 ppoll(entries: UserAddress, count: u32, timeout: UserAddress, mask: UserAddress, set_size: usize) => poll::ppoll, Full, "";
     74 signalfd4(fd: Fd, mask: UserAddress, set_size: usize, flags: i32) => event::signalfd4, Full, "";
@@ -314,8 +315,8 @@ syscall_table! {
     283 membarrier(command: i32, flags: u32, hart: i32) => hardware::membarrier, Full, "";
     284 mlock2(address: UserAddress, len: usize, flags: u32) => memory::mlock2, Full, "";
     285 copy_file_range(from: Fd, from_offset: UserAddress, to: Fd, to_offset: UserAddress, len: usize, flags: u32) => file::copy_file_range, Full, "";
-    286 preadv2(fd: Fd, vectors: UserAddress, count: usize, offset: i64, high: usize, flags: u32) => file::preadv2, Partial, "of the flags only RWF_HIPRI";
-    287 pwritev2(fd: Fd, vectors: UserAddress, count: usize, offset: i64, high: usize, flags: u32) => file::pwritev2, Partial, "of the flags only RWF_HIPRI";
+    286 preadv2(fd: Fd, vectors: UserAddress, count: usize, offset: i64, high: usize, flags: u32) => file::preadv2, Full, "";
+    287 pwritev2(fd: Fd, vectors: UserAddress, count: usize, offset: i64, high: usize, flags: u32) => file::pwritev2, Full, "";
     291 statx(directory: Fd, path: PathAddress, flags: u32, mask: u32, buffer: UserAddress) => file::statx, Full, "";
     293 rseq(area: UserAddress, len: u32, flags: i32, signature: u32) => rseq::rseq, Full, "";
     424 pidfd_send_signal(fd: Fd, signal: i32, info: UserAddress, flags: u32) => process_fd::pidfd_send_signal, Partial, "to the process: not to a thread or a group";

@@ -189,6 +189,15 @@ impl SharedFrame {
         note(self.0).extra.load(Ordering::Acquire) >> COUNT_SHIFT != 0
     }
 
+    /// Copies from this frame to the active program's memory. Panics if the range leaves the page.
+    #[inline]
+    pub fn copy_to_user(&self, offset: usize, destination: VirtAddr, len: usize) -> Result<(), CopyFault> {
+        assert!(offset <= PAGE_SIZE && len <= PAGE_SIZE - offset);
+        // SAFETY: the range is inside the frame, which `self` keeps allocated. The slice lives for this call only;
+        // the copy reads each byte once and makes nothing of its value, so a concurrent store is harmless.
+        user_memory::copy_out(destination, unsafe { contents::slice(self.address(), offset, len) })
+    }
+
     /// Another owner that also holds the frame still.
     pub fn pin(&self) -> PinnedFrame {
         // The reference comes before the pin, so that owners_but_pins never comes out too low.
@@ -271,18 +280,11 @@ impl PinnedFrame {
         unsafe { &*memory::phys_to_virt(self.address()).add(offset).cast() }
     }
 
-    /// Copies from this frame to the active program's memory. Panics if the range leaves the page.
-    pub fn copy_to_user(&self, offset: usize, destination: VirtAddr, len: usize) -> Result<(), CopyFault> {
-        assert!(offset <= PAGE_SIZE && len <= PAGE_SIZE - offset);
-        // SAFETY: the range is inside the frame, which `self` keeps allocated. The slice lives for this call only;
-        // the copy reads each byte once and makes nothing of its value, so a concurrent store is harmless.
-        user_memory::copy_out(destination, unsafe { contents::slice(self.address(), offset, len) })
-    }
-
     /// Copies from the active program's memory into this frame. Panics if the range leaves the page.
+    #[inline]
     pub fn copy_from_user(&self, offset: usize, source: VirtAddr, len: usize) -> Result<(), CopyFault> {
         assert!(offset <= PAGE_SIZE && len <= PAGE_SIZE - offset);
-        // SAFETY: as in `copy_to_user`; the copy only writes.
+        // SAFETY: as in `SharedFrame::copy_to_user`; the copy only writes.
         user_memory::copy_in(unsafe { contents::slice_mut(self.address(), offset, len) }, source)
     }
 }

@@ -1,8 +1,9 @@
 //! Reading and writing objects from the kernel's side.
 //!
-//! For a copy between an object and a program's memory, pin the page ([`PagedObject::try_pin`],
-//! [`PagedObject::try_pin_for_write`]), copy with [`PinnedFrame::copy_to_user`] or `copy_from_user` while no lock is held
-//! (the copy may fault on a page of this very object), and then [`WritePin::commit`] what was copied.
+//! For a copy to a program's memory, find the page ([`PagedObject::try_find`]) and copy with
+//! [`SharedFrame::copy_to_user`]; for a copy from there, pin it ([`PagedObject::try_pin_for_write`]), copy with
+//! [`PinnedFrame::copy_from_user`] and then [`WritePin::commit`] what was copied. No lock is held while bytes are copied:
+//! the copy may fault on a page of this very object.
 
 use alloc::sync::Arc;
 use core::num::NonZeroU32;
@@ -134,20 +135,59 @@ impl PagedObject {
     /// A page for reading, if it is in memory. In place of a hole in an object without a pager there is a page of
     /// zeros that does not become part of the object.
     pub fn try_pin(self: &Arc<Self>, index: u64) -> Result<PinnedFrame, Stop> {
-        self.try_pin_ahead(index, 1)
+        self.find_to_read(index, 1).map(SharedFrame::into_pin)
     }
 
-    /// As [`PagedObject::try_pin`], for a reader that is going to want `wanted` pages from this one on.
-    pub fn try_pin_ahead(self: &Arc<Self>, index: u64, wanted: u64) -> Result<PinnedFrame, Stop> {
+    /// Where to read from `offset` on: the page, and how many of the `wanted` bytes are to be read in it.
+    /// [`Stop::BeyondEnd`] at the object's end. The page is brought with those that are wanted after it.
+    #[inline]
+    pub fn try_find(self: &Arc<Self>, offset: u64, wanted: usize) -> Result<(SharedFrame, usize), Stop> {
+        let in_page = (PAGE_SIZE - (offset % PAGE_SIZE as u64) as usize).min(wanted);
+        let left = {
+            let mut state = self.state.lock();
+            let left = state.size.saturating_sub(offset);
+            // Most often the page is there and nothing else is to be done.
+            if left > 0
+                && let Some(slot) = state.pages.get(page_of(offset))
+                && !slot.begins_read_ahead
+                && let Some(frame) = &slot.frame
+            {
+                slot.referenced = true;
+                return Ok((frame.clone(), in_page.min(usize::try_from(left).unwrap_or(usize::MAX))));
+            }
+            left
+        };
+        self.find_slowly(offset, left, in_page, wanted)
+    }
+
+    #[cold]
+    fn find_slowly(
+        self: &Arc<Self>,
+        offset: u64,
+        left: u64,
+        in_page: usize,
+        wanted: usize,
+    ) -> Result<(SharedFrame, usize), Stop> {
+        if left == 0 {
+            return Err(Stop::BeyondEnd);
+        }
+        let left = usize::try_from(left).unwrap_or(usize::MAX);
+        let inside = (offset % PAGE_SIZE as u64) as usize;
+        let pages = (inside + wanted.min(left)).div_ceil(PAGE_SIZE) as u64;
+        Ok((self.find_to_read(page_of(offset), pages)?, in_page.min(left)))
+    }
+
+    /// A page for a reader that is going to want `wanted` pages from this one on.
+    fn find_to_read(self: &Arc<Self>, index: u64, wanted: u64) -> Result<SharedFrame, Stop> {
         match self.look_up_to_read(index) {
             Some(Lookup::Present { frame, .. }) => {
                 self.continue_read_ahead();
-                Ok(frame.into_pin())
+                Ok(frame)
             }
             Some(Lookup::Absent) => Err(Stop::Load(self.load_ahead(index, wanted))),
             Some(other) => Err(self.stop_for(index, other)),
             None => match Frame::allocate_zeroed(FrameKind::Object) {
-                Ok(frame) => Ok(SharedFrame::from(frame).pin()),
+                Ok(frame) => Ok(SharedFrame::from(frame)),
                 Err(OutOfMemory) => Err(Stop::OutOfMemory),
             },
         }

@@ -15,7 +15,7 @@
 //! `async` one built on it. No lock is held while bytes are copied or the pager works: pages are owned meanwhile.
 //!
 //! Limits: who writes a range and truncates it at the same time gets what the last of them left; callers that want
-//! more (POSIX's atomic append) serialise above. [`PagedObject::truncate`] does not wait for pages that are being
+//! more (POSIX's atomic append) take [`PagedObject::write_turn`]. [`PagedObject::truncate`] does not wait for pages that are being
 //! written out; a filesystem that is about to reuse their blocks calls [`PagedObject::wait_for_write_back`] first.
 
 mod account;
@@ -41,7 +41,7 @@ use core::ops::Range;
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use kernel_hal::PAGE_SIZE;
-use ksync::{Rank, SpinLock, WaitQueue};
+use ksync::{AsyncMutex, Rank, SpinLock, WaitQueue};
 
 use crate::frame::{Frame, FrameKind, OutOfMemory, SharedFrame};
 use index::PageIndex;
@@ -74,6 +74,7 @@ pub struct PagedObject {
     state: SpinLock<State>,
     /// Woken when a page stops being loaded or written out.
     page_settled: WaitQueue,
+    write_turn: AsyncMutex<()>,
     pager: Option<Arc<dyn Pager>>,
     account: Option<Arc<dyn PageAccount>>,
     /// A page was used that begins the next window of read-ahead.
@@ -144,12 +145,19 @@ impl PagedObject {
         Self {
             state: SpinLock::new(Rank::PAGED_OBJECT, state),
             page_settled: WaitQueue::new("page settled"),
+            write_turn: AsyncMutex::new(()),
             pager,
             account,
             wants_read_ahead: AtomicBool::new(false),
             cache_number: None,
             seals: AtomicU8::new(Seals::SEAL.bits()),
         }
+    }
+
+    /// The right to write while no other writes who asks for it too. Nothing here takes it by itself.
+    #[inline]
+    pub fn write_turn(&self) -> &AsyncMutex<()> {
+        &self.write_turn
     }
 
     /// Bytes in the object.

@@ -173,7 +173,12 @@ impl Epoll {
     }
 
     /// Tells the program at most `most` events; 0 if nothing is ready.
+    #[inline]
     pub fn try_wait(&self, memory: &UserMemory, address: VirtAddr, most: usize) -> Attempt {
+        if self.ready.len() == 0 { Ok(0) } else { self.tell(memory, address, most) }
+    }
+
+    fn tell(&self, memory: &UserMemory, address: VirtAddr, most: usize) -> Attempt {
         let mut told = 0;
         // Entries that go back to the end are not for this turn.
         let mut left = self.ready.len();
@@ -199,7 +204,8 @@ impl Epoll {
         Ok(told)
     }
 
-    /// Waits until [`Epoll::try_wait`] has something to tell, or the deadline has passed: then 0.
+    /// Waits until [`Epoll::try_wait`], which has just had nothing, has something to tell, or the deadline has passed: then
+    /// 0.
     pub async fn wait(
         &self,
         memory: &UserMemory,
@@ -210,18 +216,21 @@ impl Epoll {
         let queue = SharedQueue::new(self.ready.clone(), |ready| &ready.queue);
         let mut waiter = pin!(Waiter::new_for(queue, PollEvents::IN.bits()));
         let mut sleep = pin!(executor::sleep_until(deadline));
+        let mut has_looked = true;
         loop {
             let outcome = poll_fn(|context| {
                 loop {
-                    match self.try_wait(memory, address, most) {
-                        Ok(0) => {}
-                        Ok(told) => {
-                            waiter.as_mut().finish();
-                            return Poll::Ready(Ok(told));
+                    if !core::mem::take(&mut has_looked) {
+                        match self.try_wait(memory, address, most) {
+                            Ok(0) => {}
+                            Ok(told) => {
+                                waiter.as_mut().finish();
+                                return Poll::Ready(Ok(told));
+                            }
+                            other => return Poll::Ready(other),
                         }
-                        other => return Poll::Ready(other),
                     }
-                    if sleep.as_mut().poll(context).is_ready() {
+                    if deadline != Instant::FAR_FUTURE && sleep.as_mut().poll(context).is_ready() {
                         return Poll::Ready(Ok(0));
                     }
                     if !waiter.as_mut().register(context.waker()) {

@@ -2,7 +2,7 @@
 
 use alloc::collections::VecDeque;
 use alloc::sync::{Arc, Weak};
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
 use ksync::{Observer, Rank, SpinLock, WaitQueue};
 use linux_abi::Errno;
@@ -184,12 +184,15 @@ pub struct List {
 /// Registrations whose files may be ready, and who waits for them.
 pub struct ReadySet {
     list: SpinLock<List>,
+    /// How many there are; written under the lock.
+    len: AtomicUsize,
     pub queue: WaitQueue,
 }
 
 impl Default for ReadySet {
     fn default() -> Self {
-        Self { list: SpinLock::new(Rank::READY_LIST, List::default()), queue: WaitQueue::new("epoll") }
+        let list = SpinLock::new(Rank::READY_LIST, List::default());
+        Self { list, len: AtomicUsize::new(0), queue: WaitQueue::new("epoll") }
     }
 }
 
@@ -210,11 +213,18 @@ impl ReadySet {
         let mut list = self.list.lock();
         if !list.is_closed {
             push(&mut list.entries, registration);
+            self.note_len(&list);
         }
     }
 
+    fn note_len(&self, list: &List) {
+        self.len.store(list.entries.len(), Ordering::Relaxed);
+    }
+
+    /// How many there are: whoever is about to wait has registered with the queue before he asks.
+    #[inline]
     pub fn len(&self) -> usize {
-        self.list.lock().entries.len()
+        self.len.load(Ordering::Relaxed)
     }
 
     /// Takes the first entry off. What happens to its file from now on lists it again.
@@ -222,6 +232,7 @@ impl ReadySet {
         let registration = {
             let mut list = self.list.lock();
             let registration = list.entries.pop_front()?;
+            self.note_len(&list);
             if registration.is_dead.load(Ordering::Relaxed) {
                 list.dead = list.dead.saturating_sub(1);
             }
@@ -259,6 +270,7 @@ impl ReadySet {
                 let more = capacity.saturating_sub(list.entries.len());
                 list.entries.reserve(more);
                 list.dead = 0;
+                self.note_len(&list);
             }
         }
         drop(dead);
@@ -268,6 +280,7 @@ impl ReadySet {
         let entries = {
             let mut list = self.list.lock();
             list.is_closed = true;
+            self.len.store(0, Ordering::Relaxed);
             core::mem::take(&mut list.entries)
         };
         drop(entries);

@@ -122,9 +122,7 @@ impl DiskFile {
             let (frame, inside) = (&read.frames[at / PAGE_SIZE], at % PAGE_SIZE);
             let piece = (PAGE_SIZE - inside).min(skip + len - at);
             let before = buffer.done();
-            let outcome = buffer.move_with(piece, |done, destination, len| {
-                frame.copy_to_user(inside + done, destination, len)
-            });
+            let outcome = buffer.copy_out_of_page(frame.shared(), inside, piece);
             at += buffer.done() - before;
             if let Err(obstacle) = outcome {
                 // The rest is fetched when the program's page is there.

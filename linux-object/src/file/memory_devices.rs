@@ -33,6 +33,10 @@ impl Waitable for RandomDevice {
 }
 
 impl File for FullDevice {
+    fn ignores_positions(&self) -> bool {
+        true
+    }
+
     fn try_read(&self, _offset: u64, buffer: &mut UserBuffer) -> Attempt {
         buffer.fill_with_zeros()?;
         Ok(buffer.done())
@@ -48,6 +52,10 @@ impl File for FullDevice {
 }
 
 impl File for RandomDevice {
+    fn ignores_positions(&self) -> bool {
+        true
+    }
+
     fn try_read(&self, _offset: u64, buffer: &mut UserBuffer) -> Attempt {
         while buffer.remaining() > 0 {
             let mut piece = [0; PIECE];

@@ -13,9 +13,11 @@ mod null;
 mod page_ring;
 mod pipe;
 mod regular;
+mod send;
 mod signal_driven;
 mod space;
 mod table;
+mod transfer;
 
 pub mod open;
 
@@ -39,7 +41,7 @@ use crate::inotify;
 use crate::locks;
 use crate::memory::mapping::MappedContent;
 use crate::namespace::Place;
-use crate::obstacle::{Attempt, Obstacle, Slow, Waitable};
+use crate::obstacle::{Attempt, Slow, Waitable};
 use crate::socket::Socket;
 use crate::thread::Thread;
 use crate::user_buffer::UserBuffer;
@@ -52,17 +54,10 @@ pub use null::{NullDevice, ZeroDevice};
 pub use page_ring::{PageRing, Slot, SlotKind};
 pub use pipe::{PIPE_MAX_SIZE, Pipe, PipeEnd, PipeEnds, pipe};
 pub(crate) use regular::errno_of;
+pub use send::Sending;
 pub use signal_driven::Owner;
 pub use table::{FileTable, MOST_DESCRIPTORS};
-
-/// Where a read or write takes place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Position {
-    /// At the opening's own position, which moves along.
-    Current,
-    /// Here; the opening's position stays.
-    At(u64),
-}
+pub use transfer::{Direction, Position, Transfer, Turn};
 
 /// How a position is changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +68,10 @@ pub enum Seek {
     Current(i64),
     /// So far from the end.
     End(i64),
+    /// To the next data from here on.
+    Data(i64),
+    /// To the next hole from here on.
+    Hole(i64),
 }
 
 /// The object behind a descriptor. What it cannot do it refuses with the error that Linux gives.
@@ -113,6 +112,21 @@ pub trait File: Waitable + Any {
     /// Whether it has positions.
     fn is_seekable(&self) -> bool {
         false
+    }
+
+    /// Whether what would have to wait can be refused (`RWF_NOWAIT`).
+    fn can_refuse_to_wait(&self) -> bool {
+        self.as_socket().is_some()
+    }
+
+    /// Whether it has no positions and takes any: to go to one leads nowhere.
+    fn ignores_positions(&self) -> bool {
+        false
+    }
+
+    /// The turn that who writes has, of a file with positions whose writers must not meet.
+    fn content_turn(&self) -> Option<&Turn> {
+        None
     }
 
     /// Where appended bytes go and where the end is, of a seekable file.
@@ -180,7 +194,10 @@ pub struct OpenFile {
     place: Option<Place>,
     access: u32,
     status: AtomicU32,
+    is_seekable: bool,
     position: AtomicU64,
+    /// Who reads or writes at the position, or moves it.
+    position_turn: Turn,
     /// Epoll registrations of this opening.
     watchers: Once<Box<SpinLock<Vec<Watcher>>>>,
     signal_driven: Once<Box<signal_driven::SignalDriven>>,
@@ -208,12 +225,15 @@ impl OpenFile {
         if let Some(place) = written_place(place.as_ref(), access) {
             place.mount().add_writer();
         }
+        let is_seekable = file.is_seekable();
         let opening = Arc::new(Self {
             file,
             place,
             access,
             status: AtomicU32::new((status | flags & OpenFlags::DIRECTORY).bits()),
+            is_seekable,
             position: AtomicU64::new(0),
+            position_turn: Turn::new(()),
             watchers: Once::new(),
             signal_driven: Once::new(),
         });
@@ -268,20 +288,28 @@ impl OpenFile {
         self.status.load(Ordering::Relaxed) & OpenFlags::NONBLOCK.bits() != 0
     }
 
+    /// Whether it was opened for this.
+    pub fn check_access(&self, direction: Direction) -> Result<(), Errno> {
+        match direction {
+            Direction::Read => self.check_readable(),
+            Direction::Write => self.check_writable(),
+        }
+    }
+
+    #[inline]
     pub(crate) fn check_readable(&self) -> Result<(), Errno> {
         if self.access == O_WRONLY { Err(Errno::EBADF) } else { Ok(()) }
     }
 
+    #[inline]
     pub(crate) fn check_writable(&self) -> Result<(), Errno> {
         if self.access == O_RDONLY { Err(Errno::EBADF) } else { Ok(()) }
     }
 
-    /// Without a position, only the current one makes sense.
-    fn check_position(&self, position: Position) -> Result<(), Errno> {
-        if matches!(position, Position::At(_)) && !self.file.is_seekable() {
-            return Err(Errno::ESPIPE);
-        }
-        Ok(())
+    /// Whether it has positions.
+    #[inline]
+    pub fn is_seekable(&self) -> bool {
+        self.is_seekable
     }
 
     /// Tells who watches the file.
@@ -300,101 +328,43 @@ impl OpenFile {
         }
     }
 
-    /// What `O_NONBLOCK` makes of an obstacle.
-    fn adjust(&self, obstacle: Obstacle) -> Obstacle {
-        match obstacle {
-            Obstacle::NotReady(_) | Obstacle::NotReadyFor(..) if self.is_nonblocking() => {
-                Obstacle::Error(Errno::EAGAIN)
-            }
-            other => other,
-        }
-    }
-
-    /// Reads. What was moved before an obstacle counts: then it is a short read.
-    pub fn try_read(&self, position: Position, buffer: &mut UserBuffer) -> Attempt {
-        self.check_readable()?;
-        self.check_position(position)?;
-        let offset = self.resolve(position, buffer);
-        let before = buffer.done();
-        let outcome = self.file.try_read(offset, buffer);
+    /// What a read leaves behind: a time of access, and news for who watches.
+    #[inline]
+    fn note_read(&self, before: usize, buffer: &UserBuffer) {
         self.note_moved(WatchMask::ACCESS, before, buffer);
         if buffer.done() > before
-            && self.status.load(Ordering::Relaxed) & OpenFlags::NOATIME.bits() == 0
             && let Some(place) = &self.place
+            && self.status.load(Ordering::Relaxed) & OpenFlags::NOATIME.bits() == 0
         {
             place.note_access();
         }
-        self.conclude(position, offset, before, buffer, outcome)
     }
 
-    /// Writes. What was moved before an error counts: then it is a short write. A wait goes on where it stopped.
-    pub fn try_write(&self, position: Position, buffer: &mut UserBuffer) -> Attempt {
-        self.check_writable()?;
-        self.check_position(position)?;
-        let appends = self.status.load(Ordering::Relaxed) & OpenFlags::APPEND.bits() != 0;
-        let offset = if appends && self.file.is_seekable() {
-            self.file.end()?
-        } else {
-            self.resolve(position, buffer)
-        };
-        let before = buffer.done();
-        let outcome = self.file.try_write(offset, buffer);
-        self.note_moved(WatchMask::MODIFY, before, buffer);
-        self.conclude(position, offset, before, buffer, outcome)
-    }
-
-    /// Where a write would begin, of a file that grows by it; `None` for others.
-    pub fn growth_begin(&self, position: Position, buffer: &UserBuffer) -> Result<Option<u64>, Errno> {
-        if !self.file.is_seekable() {
-            return Ok(None);
+    /// Moves the position, when nobody reads or writes there.
+    pub fn try_seek(self: &Arc<Self>, seek: Seek) -> Attempt<u64> {
+        if self.file.ignores_positions() {
+            return Ok(0);
         }
-        let appends = self.status.load(Ordering::Relaxed) & OpenFlags::APPEND.bits() != 0;
-        if appends { self.file.end().map(Some) } else { Ok(Some(self.resolve(position, buffer))) }
-    }
-
-    /// Where this attempt begins: earlier ones may have moved a part already.
-    fn resolve(&self, position: Position, buffer: &UserBuffer) -> u64 {
-        match position {
-            Position::Current => self.position.load(Ordering::Relaxed),
-            Position::At(offset) => offset.saturating_add(buffer.done() as u64),
+        if !self.is_seekable {
+            return Err(Errno::ESPIPE.into());
         }
-    }
-
-    fn conclude(
-        &self,
-        position: Position,
-        offset: u64,
-        before: usize,
-        buffer: &UserBuffer,
-        outcome: Attempt,
-    ) -> Attempt {
-        let moved = (buffer.done() - before) as u64;
-        if moved > 0 && position == Position::Current && self.file.is_seekable() {
-            self.position.store(offset + moved, Ordering::Relaxed);
-        }
-        match outcome {
-            Ok(_) => Ok(buffer.done()),
-            Err(obstacle) => match self.adjust(obstacle) {
-                Obstacle::Error(_) if buffer.done() > 0 => Ok(buffer.done()),
-                obstacle => Err(obstacle),
-            },
-        }
-    }
-
-    /// Moves the position.
-    pub fn seek(&self, seek: Seek) -> Result<u64, Errno> {
-        if !self.file.is_seekable() {
-            return Err(Errno::ESPIPE);
-        }
+        let _turn = self.try_take_position()?;
         let (base, distance) = match seek {
             Seek::Start(distance) => (0, distance),
             Seek::Current(distance) => (self.position.load(Ordering::Relaxed), distance),
             Seek::End(distance) => (self.file.end()?, distance),
+            Seek::Data(from) => (self.find_extent(from, true)?, 0),
+            Seek::Hole(from) => (self.find_extent(from, false)?, 0),
         };
         let position = base.checked_add_signed(distance).filter(|&position| position <= i64::MAX as u64);
         let position = position.ok_or(Errno::EINVAL)?;
         self.position.store(position, Ordering::Relaxed);
         Ok(position)
+    }
+
+    /// The turn at the position, for who waits for it.
+    pub fn position_turn(&self) -> &Turn {
+        &self.position_turn
     }
 
     /// Lists a directory from the current position on; `sink` notes where to go on, for [`Self::set_list_position`].

@@ -34,6 +34,14 @@ impl Waitable for ZeroDevice {
 }
 
 impl File for NullDevice {
+    fn ignores_positions(&self) -> bool {
+        true
+    }
+
+    fn can_refuse_to_wait(&self) -> bool {
+        true
+    }
+
     fn try_read(&self, _offset: u64, _buffer: &mut UserBuffer) -> Attempt {
         Ok(0)
     }
@@ -45,6 +53,14 @@ impl File for NullDevice {
 }
 
 impl File for ZeroDevice {
+    fn ignores_positions(&self) -> bool {
+        true
+    }
+
+    fn can_refuse_to_wait(&self) -> bool {
+        true
+    }
+
     fn mapped_content(&self, _inode: Option<&Arc<dyn INode>>) -> Result<MappedContent, Errno> {
         Ok(MappedContent::Zeros)
     }

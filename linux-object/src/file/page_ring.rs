@@ -51,12 +51,17 @@ impl<T> Slot<T> {
     }
 
     /// Moves bytes from so far inside the slot to the program, as many as it has room for; nothing is taken out.
+    #[inline]
     pub fn copy_out(&self, skip: usize, buffer: &mut UserBuffer) -> Result<(), Obstacle> {
         let Some(frame) = &self.frame else { return Ok(()) };
         let start = self.start as usize + skip;
-        buffer
-            .move_with(self.len() - skip, |done, address, len| frame.copy_to_user(start + done, address, len))
+        buffer.copy_out_of_frame(frame, start, self.len() - skip)
     }
+}
+
+#[cold]
+fn new_frame() -> Result<Frame, Errno> {
+    Frame::allocate(FrameKind::Kernel).map_err(|_| Errno::ENOMEM)
 }
 
 /// The queue.
@@ -116,13 +121,12 @@ impl<T> PageRing<T> {
 
     /// Appends at most `most` of the program's bytes to the last slot, which has room for them. What was copied before an
     /// obstacle stays.
+    #[inline]
     pub fn append(&mut self, buffer: &mut UserBuffer, most: usize) -> Result<(), Obstacle> {
         let Some(slot) = self.slots.back_mut() else { return Ok(()) };
         let Some(frame) = &mut slot.frame else { return Ok(()) };
-        let end = (slot.start + slot.len) as usize;
         let before = buffer.done();
-        let outcome =
-            buffer.move_with(most, |done, address, len| frame.copy_from_user(end + done, address, len));
+        let outcome = buffer.copy_into_frame(frame, (slot.start + slot.len) as usize, most);
         let moved = buffer.done() - before;
         slot.len += moved as u32;
         self.bytes += moved;
@@ -130,6 +134,7 @@ impl<T> PageRing<T> {
     }
 
     /// Puts at most a page of the program's bytes into a new slot. What was copied before an obstacle stays.
+    #[inline]
     pub fn push(
         &mut self,
         buffer: &mut UserBuffer,
@@ -137,14 +142,15 @@ impl<T> PageRing<T> {
         kind: SlotKind,
         attached: T,
     ) -> Result<(), Obstacle> {
-        self.slots.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+        if self.slots.len() == self.slots.capacity() {
+            self.make_room()?;
+        }
         let mut frame = match self.spare.take() {
             Some(frame) => frame,
-            None => Frame::allocate(FrameKind::Kernel).map_err(|_| Errno::ENOMEM)?,
+            None => new_frame()?,
         };
         let before = buffer.done();
-        let outcome = buffer
-            .move_with(most.min(PAGE_SIZE), |done, address, len| frame.copy_from_user(done, address, len));
+        let outcome = buffer.copy_into_frame(&mut frame, 0, most.min(PAGE_SIZE));
         let moved = buffer.done() - before;
         if moved == 0 && outcome.is_err() {
             self.spare = Some(frame);
@@ -153,6 +159,11 @@ impl<T> PageRing<T> {
         self.slots.push_back(Slot { frame: Some(frame), start: 0, len: moved as u32, kind, attached });
         self.bytes += moved;
         outcome
+    }
+
+    #[cold]
+    fn make_room(&mut self) -> Result<(), Errno> {
+        self.slots.try_reserve(1).map_err(|_| Errno::ENOMEM)
     }
 
     /// An empty packet: it has no frame.
@@ -175,15 +186,19 @@ impl<T> PageRing<T> {
     }
 
     /// Takes `bytes` out of the first slot; a slot that is used up leaves the ring.
-    pub fn consume(&mut self, bytes: usize) -> Option<T> {
-        let slot = self.slots.front_mut()?;
+    #[inline]
+    pub fn consume(&mut self, bytes: usize) {
+        let Some(slot) = self.slots.front_mut() else { return };
         slot.start += bytes as u32;
         slot.len -= bytes as u32;
         self.bytes -= bytes;
-        if slot.len == 0 { self.pop().map(|slot| slot.attached) } else { None }
+        if slot.len == 0 {
+            drop(self.pop());
+        }
     }
 
     /// Takes the first slot out, whatever is left in it.
+    #[inline]
     pub fn pop(&mut self) -> Option<Slot<T>> {
         let mut slot = self.slots.pop_front()?;
         self.bytes -= slot.len();
@@ -195,6 +210,7 @@ impl<T> PageRing<T> {
 
     /// Moves bytes of the first slot to the program, as many as it has room for, and takes them out. A packet goes
     /// whole: what does not fit is lost.
+    #[inline]
     pub fn move_out(&mut self, buffer: &mut UserBuffer) -> Result<(), Obstacle> {
         let Some(slot) = self.slots.front() else { return Ok(()) };
         let before = buffer.done();

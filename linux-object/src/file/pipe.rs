@@ -104,6 +104,7 @@ impl Default for Pipe {
 }
 
 /// Somebody who has the turn and is done with it says how full the pipe is now.
+#[inline(always)]
 fn publish(pipe: &Pipe, ring: AsyncMutexGuard<'_, PageRing<()>>) {
     pipe.used_slots.store(ring.slots(), Ordering::Relaxed);
     pipe.bytes.store(ring.bytes(), Ordering::Relaxed);
@@ -123,7 +124,16 @@ impl Pipe {
     }
 
     /// The right to change the contents; what keeps somebody from it is another who copies.
+    #[inline(always)]
     fn turn(self: &Arc<Self>) -> Result<AsyncMutexGuard<'_, PageRing<()>>, Obstacle> {
+        match self.contents.try_lock() {
+            Some(guard) => Ok(guard),
+            None => self.turn_after_others(),
+        }
+    }
+
+    #[cold]
+    fn turn_after_others(self: &Arc<Self>) -> Result<AsyncMutexGuard<'_, PageRing<()>>, Obstacle> {
         for _ in 0..TRIES {
             if let Some(guard) = self.contents.try_lock() {
                 return Ok(guard);
@@ -142,31 +152,38 @@ impl Pipe {
             return Ok(buffer.done());
         }
         let mut ring = self.turn()?;
-        if ring.slots() == 0 {
-            return match buffer.done() {
-                0 if self.has_writers() => Err(Obstacle::NotReadyFor(self.clone(), READABLE)),
-                done => Ok(done),
-            };
+        let slots = ring.slots();
+        let Some(kind) = ring.front().map(|slot| slot.kind()) else {
+            drop(ring);
+            return self.find_nothing(buffer);
+        };
+        let mut outcome = ring.move_out(buffer);
+        if outcome.is_ok() && kind == SlotKind::Stream && buffer.remaining() > 0 && ring.slots() > 0 {
+            outcome = read_more(&mut ring, buffer);
         }
-        let was_full = ring.slots() >= self.most_slots();
-        let mut outcome = Ok(());
-        while let Some(kind) = ring.front().map(|slot| slot.kind()) {
-            outcome = ring.move_out(buffer);
-            if outcome.is_err() || kind != SlotKind::Stream || buffer.remaining() == 0 {
-                break;
-            }
-        }
-        let has_room = was_full && ring.slots() < self.most_slots();
+        let most_slots = self.most_slots();
+        let has_room = slots >= most_slots && ring.slots() < most_slots;
         publish(self, ring);
         if has_room {
             self.changed.wake_one_for(WRITABLE.bits());
         }
-        outcome?;
-        Ok(buffer.done())
+        match outcome {
+            Ok(()) => Ok(buffer.done()),
+            Err(obstacle) => Err(obstacle),
+        }
+    }
+
+    #[cold]
+    fn find_nothing(self: &Arc<Self>, buffer: &UserBuffer) -> Attempt {
+        match buffer.done() {
+            0 if self.has_writers() => Err(Obstacle::NotReadyFor(self.clone(), READABLE)),
+            done => Ok(done),
+        }
     }
 
     fn write(self: &Arc<Self>, buffer: &mut UserBuffer, as_packets: bool) -> Attempt {
-        if buffer.remaining() == 0 {
+        let wanted = buffer.remaining();
+        if wanted == 0 {
             return Ok(buffer.done());
         }
         let mut ring = self.turn()?;
@@ -174,46 +191,30 @@ impl Pipe {
             return Err(Errno::EPIPE.into());
         }
         let (slots, bytes) = (ring.slots(), ring.bytes());
-        let mark = buffer.mark();
-        let mut outcome = self.fill(&mut ring, buffer, as_packets);
-        let is_atomic = buffer.done() + buffer.remaining() <= PIPE_BUF;
-        if outcome.is_err() && is_atomic && ring.bytes() != bytes {
-            // All of it or nothing: the program's memory ended in the middle.
-            ring.undo(slots, bytes);
-            buffer.rewind(mark);
-        }
-        let has_more = ring.bytes() != bytes;
-        if outcome.is_ok() && buffer.remaining() > 0 {
+        let most_slots = self.most_slots();
+        let kind = if as_packets { SlotKind::PacketEnd } else { SlotKind::Stream };
+        // Most often it fits in one slot.
+        let mut outcome = if !as_packets && wanted < PAGE_SIZE && wanted <= ring.room_in_last() {
+            ring.append(buffer, wanted)
+        } else if wanted <= PAGE_SIZE && slots < most_slots {
+            ring.push(buffer, PAGE_SIZE, kind, ())
+        } else {
+            fill(&mut ring, buffer, kind, most_slots)
+        };
+        if outcome.is_err() {
+            undo_part(&mut ring, buffer, slots, bytes);
+        } else if buffer.remaining() > 0 {
             outcome = Err(Obstacle::NotReadyFor(self.clone(), WRITABLE));
         }
+        let has_more = ring.bytes() != bytes;
         publish(self, ring);
         if has_more {
             self.changed.wake_one_for(READABLE.bits());
         }
-        outcome?;
-        Ok(buffer.done())
-    }
-
-    /// Puts in what there is room for.
-    fn fill(
-        &self,
-        ring: &mut PageRing<()>,
-        buffer: &mut UserBuffer,
-        as_packets: bool,
-    ) -> Result<(), Obstacle> {
-        let most_slots = self.most_slots();
-        // What makes whole pages begins a page; the rest goes where it fits in one piece.
-        let odd = buffer.remaining() % PAGE_SIZE;
-        if !as_packets && odd != 0 && odd <= ring.room_in_last() {
-            ring.append(buffer, odd)?;
+        match outcome {
+            Ok(()) => Ok(buffer.done()),
+            Err(obstacle) => Err(obstacle),
         }
-        let kind = if as_packets { SlotKind::PacketEnd } else { SlotKind::Stream };
-        let mut left = buffer.remaining();
-        while left > 0 && ring.slots() < most_slots {
-            ring.push(buffer, PAGE_SIZE, kind, ())?;
-            left = left.saturating_sub(PAGE_SIZE);
-        }
-        Ok(())
     }
 
     fn ready(&self, end: &PipeEnd) -> PollEvents {
@@ -259,6 +260,48 @@ impl Pipe {
             self.changed.wake_one_for(WRITABLE.bits());
         }
         Ok(wanted as usize)
+    }
+}
+
+/// Goes on with a read that the first slot was not enough for.
+#[inline(never)]
+fn read_more(ring: &mut PageRing<()>, buffer: &mut UserBuffer) -> Result<(), Obstacle> {
+    while let Some(kind) = ring.front().map(|slot| slot.kind()) {
+        ring.move_out(buffer)?;
+        if kind != SlotKind::Stream || buffer.remaining() == 0 {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Puts in what there is room for.
+#[inline(never)]
+fn fill(
+    ring: &mut PageRing<()>,
+    buffer: &mut UserBuffer,
+    kind: SlotKind,
+    most_slots: usize,
+) -> Result<(), Obstacle> {
+    // What makes whole pages begins a page; the rest goes where it fits in one piece.
+    let odd = buffer.remaining() % PAGE_SIZE;
+    if kind == SlotKind::Stream && odd != 0 && odd <= ring.room_in_last() {
+        ring.append(buffer, odd)?;
+    }
+    while buffer.remaining() > 0 && ring.slots() < most_slots {
+        ring.push(buffer, PAGE_SIZE, kind, ())?;
+    }
+    Ok(())
+}
+
+/// Of a write that is atomic all is put in or nothing: the program's memory ended in the middle.
+#[cold]
+fn undo_part(ring: &mut PageRing<()>, buffer: &mut UserBuffer, slots: usize, bytes: usize) {
+    let is_atomic = buffer.done() + buffer.remaining() <= PIPE_BUF;
+    let moved = ring.bytes() - bytes;
+    if is_atomic && moved > 0 {
+        ring.undo(slots, bytes);
+        buffer.rewind(buffer.mark_before(moved));
     }
 }
 
@@ -361,6 +404,10 @@ impl File for PipeEnd {
 
     fn try_write(&self, _offset: u64, buffer: &mut UserBuffer) -> Attempt {
         self.pipe.write(buffer, self.as_packets.load(Ordering::Relaxed))
+    }
+
+    fn can_refuse_to_wait(&self) -> bool {
+        true
     }
 
     fn ready(&self) -> PollEvents {

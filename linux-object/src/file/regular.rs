@@ -9,7 +9,7 @@ use ksync::WaitQueue;
 use linux_abi::Errno;
 use rcore_fs::{INode, Touch};
 
-use super::File;
+use super::{File, Turn};
 use crate::memory::mapping::MappedContent;
 use crate::obstacle::{Attempt, Obstacle, Waitable};
 use crate::user_buffer::UserBuffer;
@@ -48,6 +48,7 @@ pub(crate) fn errno_of(error: PagerError) -> Errno {
     }
 }
 
+#[cold]
 fn obstacle_of(stop: Stop) -> Obstacle {
     match stop {
         Stop::Load(load) => Obstacle::Wait(Box::pin(async { load.await.map_err(errno_of) })),
@@ -65,26 +66,18 @@ impl Waitable for RegularFile {
 
 /// Moves bytes of an object to the program. Returns what was moved in all.
 pub(super) fn read_pages(pages: &Arc<PagedObject>, offset: u64, buffer: &mut UserBuffer) -> Attempt {
-    let start = buffer.done();
-    loop {
-        let at = offset.saturating_add((buffer.done() - start) as u64);
-        let left = usize::try_from(pages.size().saturating_sub(at)).unwrap_or(usize::MAX);
-        let inside = (at % PAGE_SIZE as u64) as usize;
-        let remaining = buffer.remaining();
-        let most = left.min(PAGE_SIZE - inside).min(remaining);
-        if most == 0 {
-            return Ok(buffer.done());
-        }
-        let wanted = (inside + remaining.min(left)).div_ceil(PAGE_SIZE) as u64;
-        let page = match pages.try_pin_ahead(at / PAGE_SIZE as u64, wanted) {
-            Ok(page) => page,
-            // Truncated since the size was looked at.
-            Err(Stop::BeyondEnd) => return Ok(buffer.done()),
+    let mut at = offset;
+    while buffer.remaining() > 0 {
+        let (page, len) = match pages.try_find(at, buffer.remaining()) {
+            Ok(found) => found,
+            Err(Stop::BeyondEnd) => break,
             Err(stop) => return Err(obstacle_of(stop)),
         };
-        buffer
-            .move_with(most, |done, destination, len| page.copy_to_user(inside + done, destination, len))?;
+        let before = buffer.done();
+        buffer.copy_out_of_page(&page, (at % PAGE_SIZE as u64) as usize, len)?;
+        at += (buffer.done() - before) as u64;
     }
+    Ok(buffer.done())
 }
 
 /// Moves bytes from the program to an object, which grows as needed; `allow` is asked before each page. Returns what was
@@ -105,8 +98,7 @@ pub(super) fn write_pages(
         let page =
             pages.try_pin_for_write(at / PAGE_SIZE as u64, inside..inside + most).map_err(obstacle_of)?;
         let mark = buffer.mark();
-        let outcome = buffer
-            .move_with(most, |done, source, len| page.frame().copy_from_user(inside + done, source, len));
+        let outcome = buffer.copy_into_page(page.frame(), inside, most);
         let moved = buffer.done() - mark.done();
         if page.commit(inside, moved) < moved {
             // The page was to be overwritten whole, and the program's memory ended early: bring it first.
@@ -145,6 +137,15 @@ impl File for RegularFile {
 
     fn is_seekable(&self) -> bool {
         true
+    }
+
+    fn can_refuse_to_wait(&self) -> bool {
+        // As on Linux, whose tmpfs does not promise it.
+        self.pages.has_pager()
+    }
+
+    fn content_turn(&self) -> Option<&Turn> {
+        Some(self.pages.write_turn())
     }
 
     fn end(&self) -> Result<u64, Errno> {

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use kernel_hal::PAGE_SIZE;
 use kernel_object::paged_object::{LARGEST_SIZE, PagedObject};
+use ksync::AsyncMutexGuard;
 use linux_abi::Errno;
 use linux_abi::file::FallocateFlags;
 use linux_abi::stat::FileType;
@@ -26,11 +27,10 @@ impl OpenFile {
         }
     }
 
-    /// Where the next data (or the next hole) from `offset` on is, as `SEEK_DATA` and `SEEK_HOLE` want it. Moves the
-    /// position there.
-    pub fn seek_extent(&self, offset: i64, to_data: bool) -> Result<u64, Errno> {
+    /// Where the next data (or the next hole) from `offset` on is, as `SEEK_DATA` and `SEEK_HOLE` want it.
+    pub(super) fn find_extent(&self, offset: i64, to_data: bool) -> Result<u64, Errno> {
         let Some((_, pages)) = self.pages() else {
-            return Err(if self.file().is_seekable() { Errno::EINVAL } else { Errno::ESPIPE });
+            return Err(Errno::EINVAL);
         };
         let size = pages.size();
         let offset = u64::try_from(offset).ok().filter(|&offset| offset < size).ok_or(Errno::ENXIO)?;
@@ -45,8 +45,15 @@ impl OpenFile {
             }
             (false, false) => (pages.next_absent(page) * PAGE_BYTES).max(stays).min(size),
         };
-        self.set_list_position(found);
         Ok(found)
+    }
+
+    /// Waits until no other writes to it.
+    async fn content_turn_alone(&self) -> Option<AsyncMutexGuard<'_, ()>> {
+        match self.file().content_turn() {
+            Some(turn) => Some(turn.lock().await),
+            None => None,
+        }
     }
 
     /// `fallocate`: reserves space, or makes a hole.
@@ -64,6 +71,7 @@ impl OpenFile {
             Some(FileType::Fifo) | None => return Err(Errno::ESPIPE),
             Some(_) => return Err(Errno::ENODEV),
         }
+        let _turn = self.content_turn_alone().await;
         let (inode, pages) = self.pages().filter(|(_, pages)| !pages.has_pager()).ok_or(Errno::EOPNOTSUPP)?;
         if !(FallocateFlags::KEEP_SIZE | FallocateFlags::PUNCH_HOLE).contains(flags) {
             return Err(Errno::EOPNOTSUPP);
@@ -115,6 +123,7 @@ impl OpenFile {
         if Arc::ptr_eq(&source, &destination) && overlaps {
             return Err(Errno::EINVAL);
         }
+        let _turn = target.content_turn_alone().await;
         let mut piece = Vec::new();
         piece.try_reserve_exact(COPY_PIECE.min(len)).map_err(|_| Errno::ENOMEM)?;
         piece.resize(COPY_PIECE.min(len), 0);

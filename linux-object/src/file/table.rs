@@ -77,11 +77,17 @@ impl FileTable {
     }
 
     /// The opening behind a number.
-    #[inline]
+    #[inline(always)]
     pub fn get(&self, number: i32) -> Result<Arc<OpenFile>, Errno> {
-        let entries = self.entries.lock();
-        let entry = usize::try_from(number).ok().and_then(|index| entries.get(index)?.as_ref());
-        entry.map(|entry| entry.file.clone()).ok_or(Errno::EBADF)
+        let found = {
+            let entries = self.entries.lock();
+            // A negative number becomes one beyond the end.
+            match entries.get(number as usize) {
+                Some(Some(entry)) => Some(entry.file.clone()),
+                _ => None,
+            }
+        };
+        found.ok_or(Errno::EBADF)
     }
 
     /// Gives an opening the lowest free number from `lowest` on.

@@ -26,6 +26,8 @@ pub fn getdents64(call: &mut Call<'_>, fd: Fd, buffer: UserAddress, count: u32) 
     let memory = call.memory();
     Ok(slow(async move {
         let size = (count as usize).min(MOST_DIRECTORY_BYTES);
+        // Of two that list through one opening each gets what the other does not.
+        let _turn = file.position_turn().lock().await;
         let mut bytes = Vec::new();
         bytes.try_reserve_exact(size).map_err(|_| Errno::ENOMEM)?;
         bytes.resize(size, 0);

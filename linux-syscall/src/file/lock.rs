@@ -7,7 +7,7 @@ use linux_abi::file::{
     F_GETLK, F_OFD_GETLK, F_OFD_SETLK, F_OFD_SETLKW, F_RDLCK, F_SETLKW, F_UNLCK, F_WRLCK, Flock, LOCK_EX,
     LOCK_NB, LOCK_SH, LOCK_UN, O_ACCMODE, O_RDONLY, O_WRONLY, SEEK_CUR, SEEK_END, SEEK_SET,
 };
-use linux_object::file::{OpenFile, Seek};
+use linux_object::file::OpenFile;
 use linux_object::locks::{LockKind, LockOwner, LockRange, RecordRequest, WholeRequest};
 
 use super::descriptor;
@@ -30,7 +30,7 @@ pub fn flock(call: &mut Call<'_>, fd: Fd, operation: i32) -> Result<Outcome, Err
 fn range_of(file: &OpenFile, wanted: &Flock) -> Result<LockRange, Errno> {
     let base = match i32::from(wanted.l_whence) {
         SEEK_SET => 0,
-        SEEK_CUR if file.file().is_seekable() => file.seek(Seek::Current(0))? as i64,
+        SEEK_CUR if file.is_seekable() => file.list_position() as i64,
         SEEK_CUR => 0,
         SEEK_END => file.file().end()? as i64,
         _ => return Err(Errno::EINVAL),

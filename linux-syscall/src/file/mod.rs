@@ -6,6 +6,7 @@ mod lock;
 mod open;
 mod owner;
 mod ranges;
+mod sendfile;
 mod status;
 mod transfer;
 
@@ -28,6 +29,7 @@ pub use directory::*;
 pub use lock::flock;
 pub use open::*;
 pub use ranges::*;
+pub use sendfile::sendfile;
 pub use status::*;
 pub use transfer::*;
 

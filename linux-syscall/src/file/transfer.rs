@@ -9,7 +9,7 @@ use linux_abi::Errno;
 use linux_abi::file::{Iovec, ReadWriteFlags, SEEK_CUR, SEEK_DATA, SEEK_END, SEEK_HOLE, SEEK_SET};
 use linux_abi::signal::Signal;
 use linux_abi::signal_info::SignalInfo;
-use linux_object::file::{OpenFile, Position, Seek};
+use linux_object::file::{Direction, OpenFile, Position, Seek, Transfer};
 use linux_object::obstacle::{Attempt, Obstacle, complete};
 use linux_object::signal::send_to_thread;
 use linux_object::thread::{Interrupted, Thread};
@@ -17,50 +17,60 @@ use linux_object::user_buffer::{UserBuffer, UserMemory};
 
 use super::descriptor;
 use crate::argument::{Fd, UserAddress};
-use crate::call::{Call, Completion, Outcome, complete_unless_interrupted, encode_error};
+use crate::call::{Call, Completion, Outcome, attempt, complete_unless_interrupted, slow};
 use crate::limits::write_within_limit;
 use crate::socket::{conclude_limited, wait_within};
 
 /// A single transfer moves at most this much, like Linux's.
-const MOST_BYTES: usize = 0x7fff_f000;
+pub(super) const MOST_BYTES: usize = 0x7fff_f000;
 const MOST_IOVECS: usize = 1024;
 
-#[derive(Clone, Copy)]
-enum Direction {
-    Read,
-    Write,
-}
-
-/// Moves bytes. A signal that comes while some have been moved makes it a short transfer.
-fn transfer(
+/// A transfer goes on as a future. A signal that comes while some bytes have been moved makes it a short one.
+#[cold]
+fn go_on(
     call: &Call<'_>,
     file: Arc<OpenFile>,
-    position: Position,
-    mut buffer: UserBuffer,
+    transfer: Transfer,
+    buffer: UserBuffer<'_>,
     direction: Direction,
+    obstacle: Obstacle,
 ) -> Outcome {
-    match try_once(call.thread, &file, position, &mut buffer, direction) {
-        Ok(moved) => Outcome::Done(moved),
-        Err(Obstacle::Error(errno)) => Outcome::Done(encode_error(errno)),
-        Err(obstacle) => {
-            let thread = call.owned_thread();
-            if let Some(limit) = time_limit(&file, direction) {
-                return Outcome::Wait(Box::pin(async move {
-                    let again = || try_once(&thread, &file, position, &mut buffer, direction);
-                    let outcome = wait_within(&thread, Some(limit), Err(obstacle), again).await;
-                    conclude_limited(outcome, buffer.done())
-                }));
-            }
-            Outcome::Wait(Box::pin(async move {
-                let again = || try_once(&thread, &file, position, &mut buffer, direction);
-                match complete_unless_interrupted(&thread, Err(obstacle), again).await {
-                    Ok(result) => result.into(),
-                    Err(Interrupted) => match buffer.done() {
-                        0 => Completion::Interrupted,
-                        moved => Completion::Value(moved),
-                    },
-                }
-            }))
+    let thread = call.owned_thread();
+    let buffer = buffer.into_owned();
+    if let Some(limit) = time_limit(&file, direction) {
+        let outcome = Err(obstacle);
+        return Outcome::Wait(Box::pin(finish_within(
+            limit, thread, file, transfer, buffer, direction, outcome,
+        )));
+    }
+    Outcome::Wait(Box::pin(finish(thread, file, transfer, buffer, direction, Err(obstacle))))
+}
+
+#[expect(clippy::manual_async_fn, reason = "an `async fn` keeps its arguments twice")]
+fn finish(
+    thread: Arc<Thread>,
+    file: Arc<OpenFile>,
+    mut transfer: Transfer,
+    mut buffer: UserBuffer<'static>,
+    direction: Direction,
+    outcome: Attempt,
+) -> impl Future<Output = Completion> + Send {
+    async move {
+        let again = || try_once(&thread, &file, &mut transfer, &mut buffer, direction);
+        let completion = match complete_unless_interrupted(&thread, outcome, again).await {
+            Ok(result) => result.into(),
+            Err(Interrupted) => match buffer.done() {
+                0 => Completion::Interrupted,
+                moved => Completion::Value(moved),
+            },
+        };
+        let flags = transfer.flags();
+        if direction == Direction::Read || flags.is_empty() || buffer.done() == 0 {
+            return completion;
+        }
+        match Box::pin(file.settle_write(flags)).await {
+            Ok(()) => completion,
+            Err(errno) => Completion::Error(errno),
         }
     }
 }
@@ -74,19 +84,35 @@ fn time_limit(file: &OpenFile, direction: Direction) -> Option<Duration> {
     }
 }
 
+async fn finish_within(
+    limit: Duration,
+    thread: Arc<Thread>,
+    file: Arc<OpenFile>,
+    mut transfer: Transfer,
+    mut buffer: UserBuffer<'static>,
+    direction: Direction,
+    outcome: Attempt,
+) -> Completion {
+    let again = || try_once(&thread, &file, &mut transfer, &mut buffer, direction);
+    let outcome = wait_within(&thread, Some(limit), outcome, again).await;
+    conclude_limited(outcome, buffer.done())
+}
+
+#[inline(always)]
 fn try_once(
     thread: &Arc<Thread>,
-    file: &OpenFile,
-    position: Position,
+    file: &Arc<OpenFile>,
+    transfer: &mut Transfer,
     buffer: &mut UserBuffer,
     direction: Direction,
 ) -> Attempt {
     match direction {
-        Direction::Read => file.try_read(position, buffer),
-        Direction::Write => note_broken_pipe(thread, write_within_limit(thread, file, position, buffer)),
+        Direction::Read => file.try_read(transfer, buffer),
+        Direction::Write => note_broken_pipe(thread, write_within_limit(thread, file, transfer, buffer)),
     }
 }
 
+#[inline(always)]
 fn simple_transfer(
     call: &mut Call<'_>,
     fd: Fd,
@@ -96,8 +122,41 @@ fn simple_transfer(
     direction: Direction,
 ) -> Result<Outcome, Errno> {
     let file = descriptor(call, fd)?;
-    let buffer = call.memory().simple_buffer(address.get(), count.min(MOST_BYTES));
-    Ok(transfer(call, file, position?, buffer, direction))
+    let position = position?;
+    let mut buffer = call.buffer(address.get(), count.min(MOST_BYTES));
+    if position == Position::Current && !file.is_seekable() {
+        return match file.try_stream(direction, &mut buffer) {
+            Ok(_) => Ok(Outcome::Done(buffer.done())),
+            Err(obstacle) => meet_obstacle(call, file, buffer, direction, obstacle),
+        };
+    }
+    let mut transfer = Transfer::new(position);
+    match try_once(call.thread, &file, &mut transfer, &mut buffer, direction) {
+        Ok(moved) => Ok(Outcome::Done(moved)),
+        Err(Obstacle::Error(errno)) => Err(errno),
+        Err(obstacle) => Ok(go_on(call, file, transfer, buffer, direction, obstacle)),
+    }
+}
+
+/// What is to be done about what stands in a stream's way.
+#[cold]
+fn meet_obstacle(
+    call: &Call<'_>,
+    file: Arc<OpenFile>,
+    buffer: UserBuffer<'_>,
+    direction: Direction,
+    obstacle: Obstacle,
+) -> Result<Outcome, Errno> {
+    let transfer = Transfer::new(Position::Current);
+    let mut outcome = file.judge(&transfer, &buffer, obstacle);
+    if direction == Direction::Write {
+        outcome = note_broken_pipe(call.thread, outcome);
+    }
+    match outcome {
+        Ok(moved) => Ok(Outcome::Done(moved)),
+        Err(Obstacle::Error(errno)) => Err(errno),
+        Err(obstacle) => Ok(go_on(call, file, transfer, buffer, direction, obstacle)),
+    }
 }
 
 fn vector_transfer(
@@ -105,17 +164,27 @@ fn vector_transfer(
     fd: Fd,
     vectors: UserAddress,
     count: usize,
-    position: Result<Position, Errno>,
+    transfer: Result<Transfer, Errno>,
     direction: Direction,
 ) -> Result<Outcome, Errno> {
     let file = descriptor(call, fd)?;
-    let position = position?;
+    let mut transfer = transfer?;
     if count > MOST_IOVECS {
         return Err(Errno::EINVAL);
     }
     let memory = call.memory();
+    let flags = transfer.flags();
+    let lasts =
+        direction == Direction::Write && flags.intersects(ReadWriteFlags::SYNC | ReadWriteFlags::DSYNC);
     match read_vectors(&memory, vectors, count) {
-        Ok(buffer) => Ok(transfer(call, file, position, buffer, direction)),
+        Ok(mut buffer) => match try_once(call.thread, &file, &mut transfer, &mut buffer, direction) {
+            Ok(moved) if lasts && moved > 0 => {
+                Ok(slow(async move { file.settle_write(flags).await.map(|()| moved) }))
+            }
+            Ok(moved) => Ok(Outcome::Done(moved)),
+            Err(Obstacle::Error(errno)) => Err(errno),
+            Err(obstacle) => Ok(go_on(call, file, transfer, buffer, direction, obstacle)),
+        },
         Err(Obstacle::Error(errno)) => Err(errno),
         // The array is not in memory: it is read again once it is, and the transfer is one that waits.
         Err(obstacle) => {
@@ -130,31 +199,30 @@ fn vector_transfer(
                     Ok(buffer) => buffer,
                     Err(errno) => return Completion::Error(errno),
                 };
-                let first = try_once(&thread, &file, position, &mut buffer, direction);
-                let again = || try_once(&thread, &file, position, &mut buffer, direction);
-                match complete_unless_interrupted(&thread, first, again).await {
-                    Ok(result) => result.into(),
-                    Err(Interrupted) => match buffer.done() {
-                        0 => Completion::Interrupted,
-                        moved => Completion::Value(moved),
-                    },
-                }
+                let outcome = try_once(&thread, &file, &mut transfer, &mut buffer, direction);
+                finish(thread, file, transfer, buffer, direction, outcome).await
             })))
         }
     }
 }
 
 /// Who writes to a pipe that nobody reads is told twice.
+#[inline(always)]
 pub(crate) fn note_broken_pipe(thread: &Arc<Thread>, outcome: Attempt) -> Attempt {
     if let Err(Obstacle::Error(Errno::EPIPE)) = outcome {
-        let own = thread.process();
-        let info = SignalInfo::kill(Signal::SIGPIPE, own.id(), thread.credentials().real_user);
-        send_to_thread(thread, Signal::SIGPIPE, info);
+        tell_of_broken_pipe(thread);
     }
     outcome
 }
 
-fn read_vectors(memory: &UserMemory, vectors: UserAddress, count: usize) -> Attempt<UserBuffer> {
+#[cold]
+fn tell_of_broken_pipe(thread: &Arc<Thread>) {
+    let own = thread.process();
+    let info = SignalInfo::kill(Signal::SIGPIPE, own.id(), thread.credentials().real_user);
+    send_to_thread(thread, Signal::SIGPIPE, info);
+}
+
+fn read_vectors(memory: &UserMemory, vectors: UserAddress, count: usize) -> Attempt<UserBuffer<'static>> {
     let vectors: Vec<Iovec> = memory.read_array(vectors.get(), count)?;
     let mut left = MOST_BYTES;
     let mut pieces = Vec::new();
@@ -200,11 +268,11 @@ pub fn pwrite64(
 }
 
 pub fn readv(call: &mut Call<'_>, fd: Fd, vectors: UserAddress, count: usize) -> Result<Outcome, Errno> {
-    vector_transfer(call, fd, vectors, count, Ok(Position::Current), Direction::Read)
+    vector_transfer(call, fd, vectors, count, Ok(Transfer::new(Position::Current)), Direction::Read)
 }
 
 pub fn writev(call: &mut Call<'_>, fd: Fd, vectors: UserAddress, count: usize) -> Result<Outcome, Errno> {
-    vector_transfer(call, fd, vectors, count, Ok(Position::Current), Direction::Write)
+    vector_transfer(call, fd, vectors, count, Ok(Transfer::new(Position::Current)), Direction::Write)
 }
 
 pub fn preadv(
@@ -214,7 +282,7 @@ pub fn preadv(
     count: usize,
     offset: i64,
 ) -> Result<Outcome, Errno> {
-    vector_transfer(call, fd, vectors, count, at(offset), Direction::Read)
+    vector_transfer(call, fd, vectors, count, at(offset).map(Transfer::new), Direction::Read)
 }
 
 pub fn pwritev(
@@ -224,17 +292,26 @@ pub fn pwritev(
     count: usize,
     offset: i64,
 ) -> Result<Outcome, Errno> {
-    vector_transfer(call, fd, vectors, count, at(offset), Direction::Write)
+    vector_transfer(call, fd, vectors, count, at(offset).map(Transfer::new), Direction::Write)
 }
 
-/// The position of the calls with flags: -1 is the current one. The flags that only ask for speed are honoured by doing
-/// nothing; what the others promise is not given, and so they are refused.
-fn position_with_flags(offset: i64, flags: u32) -> Result<Position, Errno> {
-    let flags = ReadWriteFlags::from_bits(flags).ok_or(Errno::EOPNOTSUPP)?;
-    if !ReadWriteFlags::HIPRI.contains(flags) {
-        return Err(Errno::EOPNOTSUPP);
+/// What the calls with flags ask for: position -1 is the current one.
+fn with_flags(
+    call: &Call<'_>,
+    fd: Fd,
+    offset: i64,
+    flags: u32,
+    direction: Direction,
+) -> Result<Transfer, Errno> {
+    let file = descriptor(call, fd)?;
+    file.check_access(direction)?;
+    let position = if offset == -1 { Position::Current } else { at(offset)? };
+    if position != Position::Current && !file.is_seekable() && !file.file().ignores_positions() {
+        return Err(Errno::ESPIPE);
     }
-    if offset == -1 { Ok(Position::Current) } else { at(offset) }
+    let flags = ReadWriteFlags::from_bits(flags).ok_or(Errno::EOPNOTSUPP)?;
+    file.check_flags(flags)?;
+    Ok(Transfer::with_flags(position, flags))
 }
 
 pub fn preadv2(
@@ -246,7 +323,8 @@ pub fn preadv2(
     _high: usize,
     flags: u32,
 ) -> Result<Outcome, Errno> {
-    vector_transfer(call, fd, vectors, count, position_with_flags(offset, flags), Direction::Read)
+    let transfer = with_flags(call, fd, offset, flags, Direction::Read);
+    vector_transfer(call, fd, vectors, count, transfer, Direction::Read)
 }
 
 pub fn pwritev2(
@@ -258,19 +336,19 @@ pub fn pwritev2(
     _high: usize,
     flags: u32,
 ) -> Result<Outcome, Errno> {
-    vector_transfer(call, fd, vectors, count, position_with_flags(offset, flags), Direction::Write)
+    let transfer = with_flags(call, fd, offset, flags, Direction::Write);
+    vector_transfer(call, fd, vectors, count, transfer, Direction::Write)
 }
 
-pub fn lseek(call: &mut Call<'_>, fd: Fd, offset: i64, whence: i32) -> Result<usize, Errno> {
+pub fn lseek(call: &mut Call<'_>, fd: Fd, offset: i64, whence: i32) -> Result<Outcome, Errno> {
+    let file = descriptor(call, fd)?;
     let seek = match whence {
         SEEK_SET => Seek::Start(offset),
         SEEK_CUR => Seek::Current(offset),
         SEEK_END => Seek::End(offset),
-        SEEK_DATA | SEEK_HOLE => {
-            let found = descriptor(call, fd)?.seek_extent(offset, whence == SEEK_DATA)?;
-            return Ok(found as usize);
-        }
+        SEEK_DATA => Seek::Data(offset),
+        SEEK_HOLE => Seek::Hole(offset),
         _ => return Err(Errno::EINVAL),
     };
-    descriptor(call, fd)?.seek(seek).map(|position| position as usize)
+    Ok(attempt(call, move || file.try_seek(seek).map(|position| position as usize)))
 }

@@ -65,7 +65,7 @@ impl Party {
         Ok(Self { file, memory, files: call.resources.files.clone(), thread })
     }
 
-    fn read_header(&self, address: VirtAddr) -> Attempt<(MessageHeader, UserBuffer)> {
+    fn read_header(&self, address: VirtAddr) -> Attempt<(MessageHeader, UserBuffer<'static>)> {
         let header: MessageHeader = self.memory.read(address)?;
         let count = usize::try_from(header.piece_count).ok().filter(|&count| count <= MOST_PIECES);
         let vectors: Vec<Iovec> =

@@ -25,7 +25,7 @@ pub(super) const MOST_BYTES: usize = 0x7fff_f000;
 pub(super) struct Transfer {
     pub file: Arc<OpenFile>,
     pub thread: Arc<Thread>,
-    pub buffer: UserBuffer,
+    pub buffer: UserBuffer<'static>,
     pub flags: MessageFlags,
     pub outgoing: Outgoing,
     pub received: Received,
@@ -36,7 +36,7 @@ impl Transfer {
     pub fn new(
         file: Arc<OpenFile>,
         thread: Arc<Thread>,
-        buffer: UserBuffer,
+        buffer: UserBuffer<'static>,
         flags: u32,
         sends: bool,
     ) -> Self {

@@ -143,9 +143,9 @@ fn a_copy_between_a_file_and_its_own_mapping_holds_no_lock() {
     let page = block_on(object.pin(2)).unwrap();
     space.activate();
     // The destination faults on the very object whose page is the source.
-    let fault = page.copy_to_user(0, start + 2 * PAGE_SIZE + 64, 8).unwrap_err().fault;
+    let fault = page.shared().copy_to_user(0, start + 2 * PAGE_SIZE + 64, 8).unwrap_err().fault;
     assert_eq!(block_on(space.fault_in(fault)), FaultResult::Resolved);
-    page.copy_to_user(0, start + 2 * PAGE_SIZE + 64, 8).unwrap();
+    page.shared().copy_to_user(0, start + 2 * PAGE_SIZE + 64, 8).unwrap();
     assert_eq!(load(&space, start + 2 * PAGE_SIZE + 64), Ok(2));
     let target = object.try_pin_for_write(2, 128..136).unwrap();
     target.frame().copy_from_user(128, start + 2 * PAGE_SIZE + 64, 8).unwrap();

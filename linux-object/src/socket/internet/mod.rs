@@ -92,7 +92,7 @@ fn obstacle(endpoint: &Arc<net::tcp::Endpoint>, blocked: Blocked<Obstacle>) -> O
     }
 }
 
-impl Bytes for UserBuffer {
+impl Bytes for UserBuffer<'_> {
     type Stop = Obstacle;
 
     fn remaining(&self) -> usize {
@@ -112,7 +112,7 @@ impl Bytes for UserBuffer {
     }
 
     fn take_to_frame(&mut self, frame: &mut Frame, offset: usize, most: usize) -> Result<(), Obstacle> {
-        self.move_with(most, |done, address, len| frame.copy_from_user(offset + done, address, len))
+        self.copy_into_frame(frame, offset, most)
     }
 
     fn put_slice(&mut self, source: &[u8]) -> Result<(), Obstacle> {
@@ -120,6 +120,6 @@ impl Bytes for UserBuffer {
     }
 
     fn put_frame(&mut self, frame: &Frame, offset: usize, most: usize) -> Result<(), Obstacle> {
-        self.move_with(most, |done, address, len| frame.copy_to_user(offset + done, address, len))
+        self.copy_out_of_frame(frame, offset, most)
     }
 }
