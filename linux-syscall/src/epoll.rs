@@ -195,7 +195,7 @@ fn wait_plainly(
         let wait = epoll.wait(&memory, address, most, deadline_after(milliseconds));
         match thread.interruptible(wait).await {
             Ok(result) => result.into(),
-            Err(Interrupted) => Completion::InterruptedForGood,
+            Err(Interrupted) => Completion::InterruptedAndTold,
         }
     })
 }

@@ -26,6 +26,7 @@ use linux_abi::poll::PollEvents;
 use linux_abi::stat::FileType;
 use linux_abi::terminal::FIONREAD;
 
+use super::internet::interface;
 use super::{
     AF_UNIX, Ancillary, MessageFlags, OptionValue, Outgoing, PeerCredentials, Received, SOL_SOCKET, Shutdown,
     Socket, SocketKind, SocketName, garbage, number_of, number_value,
@@ -617,7 +618,8 @@ impl File for UnixSocket {
 
     fn try_control(&self, request: u32, argument: usize, memory: &UserMemory, _caller: &Thread) -> Attempt {
         if request != FIONREAD {
-            return Err(Errno::ENOTTY.into());
+            // Any socket answers for the machine's interfaces.
+            return interface::control(request, argument, memory);
         }
         let endpoint = &self.endpoint;
         let bytes = match endpoint.kind {

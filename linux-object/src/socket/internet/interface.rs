@@ -78,7 +78,7 @@ fn answer(request: u32) -> Result<[u8; NAME_BYTES], Errno> {
 }
 
 /// `ioctl` about interfaces.
-pub(super) fn control(kind: u32, argument: usize, memory: &UserMemory) -> Attempt {
+pub(in crate::socket) fn control(kind: u32, argument: usize, memory: &UserMemory) -> Attempt {
     let address = VirtAddr::new(argument);
     match kind {
         SIOCGIFCONF => {
