@@ -87,7 +87,7 @@ impl MountCall {
         let mount = target.mount();
         let mut kept = kept(flags);
         if !flags.intersects(ACCESS_TIMES | MountFlags::STRICTATIME) {
-            kept = kept - ACCESS_TIMES | mount.flags() & ACCESS_TIMES;
+            kept = (kept - ACCESS_TIMES) | (mount.flags() & ACCESS_TIMES);
         }
         let is_whole = !flags.contains(MountFlags::BIND);
         if is_whole {

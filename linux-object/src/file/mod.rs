@@ -76,7 +76,7 @@ pub enum Seek {
 
 /// The object behind a descriptor. What it cannot do it refuses with the error that Linux gives.
 ///
-/// The `try_` operations never wait: they finish or name the [`Obstacle`]. `offset` is where a seekable file is read or
+/// The `try_` operations never wait: they finish or name the obstacle. `offset` is where a seekable file is read or
 /// written; others ignore it.
 pub trait File: Waitable + Any {
     /// Moves bytes to the program. 0 is the end of the file.

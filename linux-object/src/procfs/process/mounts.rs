@@ -37,8 +37,11 @@ fn write_options(mount: &Mount, output: &mut ContentBuffer) -> Produced {
     Ok(())
 }
 
+/// A mount, and the path that leads to it.
+type Visible = (Arc<Mount>, Vec<u8>);
+
 /// Those mounts that a walk of the process can come to, and where it sees each.
-fn visible(subject: &Subject) -> Result<Vec<(Arc<Mount>, Vec<u8>)>, Errno> {
+fn visible(subject: &Subject) -> Result<Vec<Visible>, Errno> {
     let root = subject.resources()?.paths.root();
     let mut seen = Vec::new();
     for mount in all_mounts() {
