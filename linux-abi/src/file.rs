@@ -225,10 +225,6 @@ constants! { u32 {
     MFD_EXEC = 0x10;
     /// Linux 6.3: the executable bits cannot change.
     F_SEAL_EXEC = 0x20;
-    /// Linux 6.9, `pwritev2`: at the given offset even if the file is opened with `O_APPEND`.
-    RWF_NOAPPEND = 0x20;
-    /// Linux 6.11, `pwritev2`: untorn.
-    RWF_ATOMIC = 0x40;
 } }
 
 /// `struct iovec`.

@@ -49,6 +49,7 @@ const HEADERS: &[&str] = &[
     "linux/mman.h",
     "linux/mount.h",
     "linux/openat2.h",
+    "linux/pidfd.h",
     "linux/prctl.h",
     "linux/random.h",
     "linux/reboot.h",
@@ -58,7 +59,6 @@ const HEADERS: &[&str] = &[
     "linux/sched/types.h",
     "linux/securebits.h",
     "linux/signalfd.h",
-    "linux/shm.h",
     "linux/stat.h",
     "linux/sysinfo.h",
     "linux/time.h",
@@ -68,6 +68,8 @@ const HEADERS: &[&str] = &[
     "linux/uio.h",
     "linux/utsname.h",
     "linux/wait.h",
+    // It brings headers of the C library, and then linux/stat.h would leave its constants to them.
+    "linux/shm.h",
 ];
 
 struct Comparison {
@@ -103,6 +105,20 @@ impl Comparison {
         for flag in F::FLAGS {
             let value = flag.value().bits().try_into().ok().expect("flags fit");
             self.constant(&format!("{prefix}{}", flag.name()), value);
+        }
+    }
+
+    /// Flags of which old headers know some: those that are macros there are compared.
+    fn known_flags<F: Flags>(&mut self, prefix: &str)
+    where
+        F::Bits: TryInto<i128>,
+    {
+        for flag in F::FLAGS {
+            let name = format!("{prefix}{}", flag.name());
+            let value = flag.value().bits().try_into().ok().expect("flags fit");
+            self.source.push_str(&format!("#ifdef {name}\n"));
+            self.constant(&name, value);
+            self.source.push_str("#endif\n");
         }
     }
 
@@ -176,7 +192,7 @@ fn add_flags(comparison: &mut Comparison) {
     comparison.flags::<file::RenameFlags>("RENAME_");
     comparison.flags::<file::FallocateFlags>("FALLOC_FL_");
     comparison.flags::<file::Seals>("F_SEAL_");
-    comparison.flags::<file::ReadWriteFlags>("RWF_");
+    comparison.known_flags::<file::ReadWriteFlags>("RWF_");
     comparison.flags::<file::MemfdFlags>("MFD_");
     comparison.flags::<file::CloseRangeFlags>("CLOSE_RANGE_");
     comparison.flags::<file::SyncFileRangeFlags>("SYNC_FILE_RANGE_");

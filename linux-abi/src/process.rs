@@ -73,6 +73,10 @@ constants! { WAIT_TABLE: u32 {
     P_PGID = 2;
     P_PIDFD = 3;
     PIDFD_NONBLOCK = 0o4000;
+} }
+
+constants! { u32 {
+    /// Linux 6.9, `pidfd_send_signal`: to the process.
     PIDFD_SIGNAL_THREAD_GROUP = 2;
 } }
 

@@ -67,7 +67,7 @@ fn truncation_races_with_faults_forks_and_unmapping() {
             return;
         }
         // However it ends: who truncates goes on until all have ended.
-        let _working = OnDrop(|| drop(working.fetch_sub(1, Ordering::Release)));
+        let _working = OnDrop(|| _ = working.fetch_sub(1, Ordering::Release));
         let map = |space: &Arc<AddressSpace>, shared: bool| {
             let request = MapRequest::object(object.clone(), 0, pages * PAGE_SIZE, READ_WRITE, shared);
             space.map(request.at(start)).unwrap();
