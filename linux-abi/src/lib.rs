@@ -5,7 +5,7 @@
 //! * Every structure is plain bytes (`zerocopy`), padding included and named, so that copying one to user space cannot
 //!   leak kernel memory; its size and its offsets are asserted at compile time.
 //! * Where a riscv64 cross compiler is installed, a unit test has it compare every number with Linux's own headers.
-//! * Numbers are those of Linux 6.12. Sockets and io_uring live with the code that speaks them.
+//! * Numbers are those of Linux 6.12. Sockets live with the code that speaks them.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -23,6 +23,7 @@ pub mod directory;
 pub mod file;
 pub mod futex;
 pub mod inotify;
+pub mod io_uring;
 pub mod ipc;
 pub mod limits;
 pub mod memory;

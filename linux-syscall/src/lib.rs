@@ -30,6 +30,7 @@ mod names;
 mod poll;
 mod process;
 mod process_fd;
+mod ring;
 mod roots;
 mod rseq;
 mod schedule;

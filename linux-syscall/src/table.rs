@@ -9,7 +9,7 @@ use crate::call::{Call, IntoOutcome, Outcome, is_error};
 use crate::strace::Meaning;
 use crate::{
     attributes, clone, control, counters, epoll, event, execute, extended_attributes, file, futex, hardware,
-    identity, inotify, limits, memory, mount, names, poll, process, process_fd, roots, rseq, schedule,
+    identity, inotify, limits, memory, mount, names, poll, process, process_fd, ring, roots, rseq, schedule,
     shared_memory, signal, socket, system, time, timers, usage, wait,
 };
 use linux_abi::Errno;
@@ -320,6 +320,9 @@ syscall_table! {
     291 statx(directory: Fd, path: PathAddress, flags: u32, mask: u32, buffer: UserAddress) => file::statx, Full, "";
     293 rseq(area: UserAddress, len: u32, flags: i32, signature: u32) => rseq::rseq, Full, "";
     424 pidfd_send_signal(fd: Fd, signal: i32, info: UserAddress, flags: u32) => process_fd::pidfd_send_signal, Partial, "to the process: not to a thread or a group";
+    425 io_uring_setup(entries: u32, parameters: UserAddress) => ring::io_uring_setup, Partial, "no polled or fixed-memory rings: IOPOLL, SQPOLL, ATTACH_WQ, NO_MMAP and REGISTERED_FD_ONLY are refused";
+    426 io_uring_enter(fd: Fd, to_submit: u32, least: u32, flags: u32, argument: UserAddress, size: usize) => ring::io_uring_enter, Partial, "no registered rings, no shortest wait";
+    427 io_uring_register(fd: Fd, operation: u32, argument: UserAddress, count: u32) => ring::io_uring_register, Partial, "files, an eventfd, probe and enabling";
     434 pidfd_open(process: i32, flags: u32) => process_fd::pidfd_open, Partial, "not of a thread";
     435 clone3(arguments: UserAddress, size: usize) => clone::clone3, Partial, "no namespaces, no control groups; no pidfd of a thread";
     436 close_range(first: u32, last: u32, flags: u32) => file::close_range, Partial, "CLOSE_RANGE_UNSHARE is refused";

@@ -164,8 +164,8 @@ pub trait File: Waitable + Any {
         None
     }
 
-    /// What `mmap` shows of it.
-    fn mapped_content(&self, _inode: Option<&Arc<dyn INode>>) -> Result<MappedContent, Errno> {
+    /// What `mmap` shows of it from this offset on.
+    fn mapped_content(&self, _offset: u64) -> Result<MappedContent, Errno> {
         Err(Errno::ENODEV)
     }
 

@@ -2,10 +2,7 @@
 
 use ksync::WaitQueue;
 
-use alloc::sync::Arc;
-
 use linux_abi::Errno;
-use rcore_fs::INode;
 
 use super::File;
 use crate::memory::mapping::MappedContent;
@@ -61,7 +58,7 @@ impl File for ZeroDevice {
         true
     }
 
-    fn mapped_content(&self, _inode: Option<&Arc<dyn INode>>) -> Result<MappedContent, Errno> {
+    fn mapped_content(&self, _offset: u64) -> Result<MappedContent, Errno> {
         Ok(MappedContent::Zeros)
     }
 

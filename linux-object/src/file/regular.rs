@@ -127,7 +127,7 @@ impl File for RegularFile {
         outcome
     }
 
-    fn mapped_content(&self, _inode: Option<&Arc<dyn INode>>) -> Result<MappedContent, Errno> {
+    fn mapped_content(&self, _offset: u64) -> Result<MappedContent, Errno> {
         Ok(MappedContent::Pages(self.pages.clone()))
     }
 

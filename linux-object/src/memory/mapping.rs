@@ -22,8 +22,10 @@ use crate::namespace::MountFlags;
 /// What stands behind the addresses of a mapped file.
 #[derive(Clone, Debug)]
 pub enum MappedContent {
-    /// These pages.
+    /// These pages, from the offset on.
     Pages(Arc<PagedObject>),
+    /// These pages from the first on: the offset says which of several objects is meant.
+    Whole(Arc<PagedObject>),
     /// Zeros, as if no file were mapped.
     Zeros,
 }
@@ -115,7 +117,7 @@ fn file_part(
     if access == O_WRONLY {
         return Err(Errno::EACCES);
     }
-    let content = file.file().mapped_content(file.inode())?;
+    let content = file.file().mapped_content(arguments.offset)?;
     if flags.contains(MapFlags::GROWSDOWN) {
         return Err(Errno::EINVAL);
     }
@@ -135,6 +137,7 @@ fn file_part(
             return Ok(FilePart { backing: MapBacking::Anonymous, maximum, shared, origin });
         }
         MappedContent::Pages(object) => MapBacking::Object { object, offset: arguments.offset },
+        MappedContent::Whole(object) => MapBacking::Object { object, offset: 0 },
     };
     if let MapBacking::Object { object, .. } = &backing
         && shared
