@@ -15,6 +15,7 @@
 
 extern crate alloc;
 
+mod buffers;
 mod operation;
 mod register;
 mod request;

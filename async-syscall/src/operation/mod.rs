@@ -5,9 +5,12 @@
 //! it is attempted, exactly as the system call of the same meaning attempts it, and only if something stands in its
 //! way does it become a future.
 
+mod buffers;
 mod cancel;
+mod file;
 mod nop;
 mod poll;
+mod socket;
 mod timeout;
 mod transfer;
 
@@ -109,6 +112,14 @@ pub(crate) enum Prepared {
     Timeout(timeout::Timeout),
     TimeoutChange(timeout::Change),
     Cancel(cancel::Cancel),
+    Provide(buffers::Provide),
+    Receive(socket::Receive),
+    Send(socket::Send),
+    Accept(socket::Accept),
+    Connect(socket::Connect),
+    SocketCall(socket::SocketCall),
+    Close(file::Close),
+    Install(file::Install),
 }
 
 impl Prepared {
@@ -132,6 +143,14 @@ impl Prepared {
             Self::Timeout(timeout) => timeout.begin(issue),
             Self::TimeoutChange(change) => change.begin(issue),
             Self::Cancel(cancel) => cancel.begin(issue),
+            Self::Provide(provide) => provide.begin(issue),
+            Self::Receive(receive) => receive.begin(issue),
+            Self::Send(send) => send.begin(issue),
+            Self::Accept(accept) => accept.begin(issue),
+            Self::Connect(connect) => connect.begin(issue),
+            Self::SocketCall(call) => call.begin(issue),
+            Self::Close(close) => close.begin(issue),
+            Self::Install(install) => install.begin(issue),
         };
         begun.unwrap_or_else(|errno| Begun::Ended(Outcome::error(errno)))
     }
@@ -224,7 +243,18 @@ operations! {
     PollRemove => poll::prepare_change, Full, "";
     Timeout => timeout::prepare, Full, "";
     TimeoutRemove => timeout::prepare_change, Full, "";
+    Accept => socket::prepare_accept, Full, "";
     AsyncCancel => cancel::prepare, Full, "";
+    Connect => socket::prepare_connect, Full, "";
+    Close => file::prepare_close, Full, "";
     Read => transfer::prepare_read, Full, "";
     Write => transfer::prepare_write, Full, "";
+    Send => socket::prepare_send, Partial, "no bundles, no provided or registered buffers";
+    Recv => socket::prepare_receive, Partial, "no bundles";
+    ProvideBuffers => buffers::prepare_provide, Full, "";
+    RemoveBuffers => buffers::prepare_remove, Full, "";
+    Shutdown => socket::prepare_shutdown, Full, "";
+    FixedFdInstall => file::prepare_install, Full, "";
+    Bind => socket::prepare_bind, Full, "";
+    Listen => socket::prepare_listen, Full, "";
 }

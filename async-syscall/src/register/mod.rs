@@ -1,5 +1,6 @@
 //! What a program registers with a ring, so that requests can name it by an index.
 
+mod buffer_rings;
 mod event;
 mod files;
 mod probe;
@@ -8,13 +9,15 @@ use linux_abi::Errno;
 use linux_abi::io_uring::{
     IORING_REGISTER_ENABLE_RINGS, IORING_REGISTER_EVENTFD, IORING_REGISTER_EVENTFD_ASYNC,
     IORING_REGISTER_FILE_ALLOC_RANGE, IORING_REGISTER_FILES, IORING_REGISTER_FILES_UPDATE,
-    IORING_REGISTER_FILES_UPDATE2, IORING_REGISTER_FILES2, IORING_REGISTER_PROBE, IORING_UNREGISTER_EVENTFD,
-    IORING_UNREGISTER_FILES,
+    IORING_REGISTER_FILES_UPDATE2, IORING_REGISTER_FILES2, IORING_REGISTER_PBUF_RING,
+    IORING_REGISTER_PBUF_STATUS, IORING_REGISTER_PROBE, IORING_UNREGISTER_EVENTFD, IORING_UNREGISTER_FILES,
+    IORING_UNREGISTER_PBUF_RING,
 };
 use linux_object::obstacle::Attempt;
 use linux_object::thread::{Resources, Thread};
 use linux_object::user_buffer::UserMemory;
 
+use crate::buffers::Groups;
 use crate::ring::Ring;
 use event::Event;
 use files::Files;
@@ -23,11 +26,12 @@ use files::Files;
 pub(crate) struct Registered {
     event: Event,
     files: Files,
+    pub(crate) groups: Groups,
 }
 
 impl Registered {
     pub(crate) const fn new() -> Self {
-        Self { event: Event::new(), files: Files::new() }
+        Self { event: Event::new(), files: Files::new(), groups: Groups::new() }
     }
 
     /// Tells the registered eventfd that there is a completion.
@@ -80,6 +84,9 @@ impl Ring {
             IORING_REGISTER_EVENTFD => self.register_event(registration, false),
             IORING_REGISTER_EVENTFD_ASYNC => self.register_event(registration, true),
             IORING_UNREGISTER_EVENTFD => self.unregister_event(registration),
+            IORING_REGISTER_PBUF_RING => self.register_buffer_ring(registration),
+            IORING_UNREGISTER_PBUF_RING => self.unregister_buffer_ring(registration),
+            IORING_REGISTER_PBUF_STATUS => self.tell_buffer_ring(registration),
             IORING_REGISTER_PROBE => probe::probe(registration),
             IORING_REGISTER_ENABLE_RINGS => Err(Errno::EBADFD.into()),
             _ => Err(Errno::EINVAL.into()),

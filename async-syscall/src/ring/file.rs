@@ -5,13 +5,17 @@ use core::fmt;
 
 use ksync::WaitQueue;
 use linux_abi::Errno;
-use linux_abi::io_uring::{IORING_OFF_CQ_RING, IORING_OFF_MMAP_MASK, IORING_OFF_SQ_RING, IORING_OFF_SQES};
+use linux_abi::io_uring::{
+    IORING_OFF_CQ_RING, IORING_OFF_MMAP_MASK, IORING_OFF_PBUF_RING, IORING_OFF_PBUF_SHIFT,
+    IORING_OFF_SQ_RING, IORING_OFF_SQES,
+};
 use linux_abi::poll::PollEvents;
 use linux_object::file::File;
 use linux_object::memory::mapping::MappedContent;
 use linux_object::obstacle::Waitable;
 
 use super::Ring;
+use crate::buffers::BufferRing;
 
 /// What the descriptors of a ring stand for; when the last is gone, and nobody has the ring mapped, it is closed.
 pub struct RingFile(Arc<Ring>);
@@ -51,6 +55,12 @@ impl File for RingFile {
             IORING_OFF_SQ_RING | IORING_OFF_CQ_RING => Ok(MappedContent::Whole(self.0.rings_object.clone())),
             IORING_OFF_SQES => Ok(MappedContent::Whole(self.0.requests_object.clone())),
             // Linux finds no room for what it does not know.
+            IORING_OFF_PBUF_RING => {
+                let number = (offset & !IORING_OFF_MMAP_MASK) >> IORING_OFF_PBUF_SHIFT;
+                let group = self.0.registered.groups.get(number as u16).ok_or(Errno::EINVAL)?;
+                let object = group.as_ring().and_then(BufferRing::object).ok_or(Errno::EINVAL)?;
+                Ok(MappedContent::Whole(object.clone()))
+            }
             _ => Err(Errno::ENOMEM),
         }
     }

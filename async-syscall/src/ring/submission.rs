@@ -13,6 +13,11 @@ use super::{Ring, Went};
 use crate::operation::{Begun, Issue, Prepared};
 use crate::request::{Chain, Details, Identity, Link, Outcome};
 
+/// Whether an operation can take a provided buffer.
+fn chooses_buffers(opcode: Opcode) -> bool {
+    matches!(opcode, Opcode::Recv)
+}
+
 /// Links that were submitted and wait for the end of their chain.
 #[derive(Default)]
 struct Gathered {
@@ -118,7 +123,10 @@ impl Ring {
     fn check(&self, entry: &IoUringSqe) -> Result<Opcode, Errno> {
         let opcode = Opcode::from_number(entry.opcode).ok_or(Errno::EINVAL)?;
         let flags = RequestFlags::from_bits(entry.flags).ok_or(Errno::EINVAL)?;
-        if flags.intersects(RequestFlags::BUFFER_SELECT | RequestFlags::IO_DRAIN) {
+        if flags.contains(RequestFlags::IO_DRAIN) {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        if flags.contains(RequestFlags::BUFFER_SELECT) && !chooses_buffers(opcode) {
             return Err(Errno::EOPNOTSUPP);
         }
         if entry.personality != 0 {
