@@ -23,7 +23,6 @@ const FEATURES: Features = Features::SINGLE_MMAP
     .union(Features::POLL_32BITS)
     .union(Features::EXT_ARG)
     .union(Features::NATIVE_WORKERS)
-    .union(Features::RSRC_TAGS)
     .union(Features::CQE_SKIP)
     .union(Features::LINKED_FILE);
 

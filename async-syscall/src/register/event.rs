@@ -41,7 +41,7 @@ impl Event {
 }
 
 impl Ring {
-    pub(super) fn register_event(&self, registration: &Registration<'_>, _is_async: bool) -> Attempt {
+    pub(super) fn register_event(&self, registration: &Registration<'_>) -> Attempt {
         if registration.count != 1 {
             return Err(Errno::EINVAL.into());
         }

@@ -7,11 +7,10 @@ mod probe;
 
 use linux_abi::Errno;
 use linux_abi::io_uring::{
-    IORING_REGISTER_ENABLE_RINGS, IORING_REGISTER_EVENTFD, IORING_REGISTER_EVENTFD_ASYNC,
-    IORING_REGISTER_FILE_ALLOC_RANGE, IORING_REGISTER_FILES, IORING_REGISTER_FILES_UPDATE,
-    IORING_REGISTER_FILES_UPDATE2, IORING_REGISTER_FILES2, IORING_REGISTER_PBUF_RING,
-    IORING_REGISTER_PBUF_STATUS, IORING_REGISTER_PROBE, IORING_UNREGISTER_EVENTFD, IORING_UNREGISTER_FILES,
-    IORING_UNREGISTER_PBUF_RING,
+    IORING_REGISTER_ENABLE_RINGS, IORING_REGISTER_EVENTFD, IORING_REGISTER_FILE_ALLOC_RANGE,
+    IORING_REGISTER_FILES, IORING_REGISTER_FILES_UPDATE, IORING_REGISTER_FILES_UPDATE2,
+    IORING_REGISTER_FILES2, IORING_REGISTER_PBUF_RING, IORING_REGISTER_PBUF_STATUS, IORING_REGISTER_PROBE,
+    IORING_UNREGISTER_EVENTFD, IORING_UNREGISTER_FILES, IORING_UNREGISTER_PBUF_RING,
 };
 use linux_object::obstacle::Attempt;
 use linux_object::thread::{Resources, Thread};
@@ -81,8 +80,7 @@ impl Ring {
             IORING_REGISTER_FILES_UPDATE => self.update_files(registration),
             IORING_REGISTER_FILES_UPDATE2 => self.update_files_with_tags(registration),
             IORING_REGISTER_FILE_ALLOC_RANGE => self.set_file_range(registration),
-            IORING_REGISTER_EVENTFD => self.register_event(registration, false),
-            IORING_REGISTER_EVENTFD_ASYNC => self.register_event(registration, true),
+            IORING_REGISTER_EVENTFD => self.register_event(registration),
             IORING_UNREGISTER_EVENTFD => self.unregister_event(registration),
             IORING_REGISTER_PBUF_RING => self.register_buffer_ring(registration),
             IORING_UNREGISTER_PBUF_RING => self.unregister_buffer_ring(registration),

@@ -49,7 +49,7 @@ impl Outcome {
 
     /// It failed.
     pub fn error(errno: Errno) -> Self {
-        Self { result: -i32::from(errno.code()), is_success: false, ..Self::value(0) }
+        Self { result: -errno.code(), is_success: false, ..Self::value(0) }
     }
 
     /// A transfer: less than was asked for ends what is linked to it.

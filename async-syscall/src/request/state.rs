@@ -75,7 +75,6 @@ impl State {
     }
 
     /// Asks for its end. Whether the caller is the one to carry it out: then the request is running, and his.
-    #[must_use]
     pub(crate) fn cancel(&self) -> Cancelled {
         let update = |state: u8| match state & STAGE {
             DONE => None,

@@ -16,7 +16,9 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use kernel_object::paged_object::PagedObject;
 use ksync::{AsyncMutex, Once, Rank, SpinLock};
 use linux_abi::Errno;
-use linux_abi::io_uring::{CompletionFlags, IORING_CQE_BUFFER_SHIFT, IoUringCqe, SetupFlags};
+use linux_abi::io_uring::{
+    CompletionFlags, IORING_CQ_EVENTFD_DISABLED, IORING_CQE_BUFFER_SHIFT, IoUringCqe, SetupFlags,
+};
 use linux_object::file::OpenFile;
 use linux_object::thread::{Resources, Thread};
 
@@ -166,7 +168,9 @@ impl Ring {
 
     fn announce(&self) {
         self.completions.announce(&self.memory);
-        self.registered.signal_event();
+        if self.memory.completion_flags() & IORING_CQ_EVENTFD_DISABLED == 0 {
+            self.registered.signal_event();
+        }
     }
 
     /// Waits until so many more requests have ended, timeouts left aside.

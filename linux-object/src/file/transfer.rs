@@ -48,6 +48,8 @@ pub struct Transfer {
     kept: Option<Arc<OpenFile>>,
     keeps_position: bool,
     keeps_content: bool,
+    /// It waits even if the file is non-blocking.
+    is_patient: bool,
 }
 
 impl Transfer {
@@ -60,7 +62,14 @@ impl Transfer {
     /// The same, done as flags say.
     #[inline(always)]
     pub const fn with_flags(position: Position, flags: ReadWriteFlags) -> Self {
-        Self { position, flags, kept: None, keeps_position: false, keeps_content: false }
+        Self { position, flags, kept: None, keeps_position: false, keeps_content: false, is_patient: false }
+    }
+
+    /// The same for one whose wait blocks nobody: that the file is non-blocking does not count.
+    #[must_use]
+    pub const fn patient(mut self) -> Self {
+        self.is_patient = true;
+        self
     }
 
     /// How it is done.
@@ -304,10 +313,9 @@ impl OpenFile {
     #[cold]
     pub fn judge(&self, transfer: &Transfer, buffer: &UserBuffer, obstacle: Obstacle) -> Attempt {
         let never_waits = transfer.flags.contains(ReadWriteFlags::NOWAIT);
+        let refuses = never_waits || (self.is_nonblocking() && !transfer.is_patient);
         let obstacle = match obstacle {
-            Obstacle::NotReady(_) | Obstacle::NotReadyFor(..) if never_waits || self.is_nonblocking() => {
-                Obstacle::Error(Errno::EAGAIN)
-            }
+            Obstacle::NotReady(_) | Obstacle::NotReadyFor(..) if refuses => Obstacle::Error(Errno::EAGAIN),
             Obstacle::Wait(_) | Obstacle::Event(_) if never_waits => Obstacle::Error(Errno::EAGAIN),
             other => other,
         };
