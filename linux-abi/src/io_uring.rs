@@ -1,7 +1,7 @@
 //! `io_uring`: rings, requests and completions.
 //!
 //! The offsets of the shared rings are not part of the exported headers: the kernel tells them at set-up. Ours are
-//! those of Linux 6.12.
+//! those of Linux 6.12. The file is long because it is one header of Linux, which has one topic.
 
 use bitflags::bitflags;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
