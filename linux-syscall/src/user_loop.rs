@@ -15,7 +15,7 @@ use linux_abi::signal_info::{
 };
 use linux_object::memory::pressure;
 use linux_object::obstacle::{Obstacle, complete};
-use linux_object::process::{StartedThread, end_thread};
+use linux_object::process::{StartedThread, end_thread, find_thread};
 use linux_object::program::Tenancy;
 use linux_object::signal::killed_by;
 use linux_object::thread::{Resources, Thread, Work};
@@ -28,6 +28,9 @@ use crate::{counters, signal, strace, table};
 
 /// The most that a thread's future may occupy: ten thousand waiting threads cost so much each.
 const MOST_FUTURE_BYTES: usize = 1024;
+
+/// The process that is there as long as the system is.
+const FIRST_PROCESS: i32 = 1;
 
 /// Runs a thread on the executor. Boot registers this with `linux-object`, which makes threads.
 pub fn spawn(started: Box<StartedThread>) {
@@ -339,6 +342,14 @@ impl UserThread {
         linux_object::signal::force(&self.thread, signal, info);
     }
 
+    /// Lets go of the thread's root and working directory: who waits for its end may unmount them.
+    fn leave_places(&mut self) {
+        if let Some(first) = find_thread(FIRST_PROCESS).filter(|first| !Arc::ptr_eq(first, &self.thread)) {
+            self.resources.paths = first.resources().paths;
+            self.thread.set_resources(self.resources.clone());
+        }
+    }
+
     /// The thread's end: its number in memory is zeroed, and it lets go of everything that it shares.
     async fn leave(&mut self) {
         self.leave_hart();
@@ -357,6 +368,7 @@ impl UserThread {
         }
         AddressSpace::deactivate();
         self.thread.release_memory();
+        self.leave_places();
         end_thread(&self.thread);
         pressure::note_memory_returned();
     }
