@@ -41,6 +41,7 @@ const HEADERS: &[&str] = &[
     "linux/fs.h",
     "linux/futex.h",
     "linux/inotify.h",
+    "linux/io_uring.h",
     "linux/ipc.h",
     "linux/limits.h",
     "linux/magic.h",
@@ -216,6 +217,54 @@ fn add_flags(comparison: &mut Comparison) {
     comparison.flags::<terminal::LocalModes>("");
 }
 
+/// Operations are an enumeration of the header, so what is newer than the header cannot be asked for: the first ones are
+/// compared, up to the last that Linux 6.1 has.
+fn add_rings(comparison: &mut Comparison) {
+    use crate::io_uring::*;
+    for operation in &Opcode::ALL[..=Opcode::SendmsgZc as usize] {
+        comparison.constant(&format!("IORING_OP_{}", operation.name()), *operation as i128);
+    }
+    for (number, name) in
+        REGISTER_OPERATIONS.iter().filter(|(number, _)| *number <= IORING_REGISTER_FILE_ALLOC_RANGE)
+    {
+        comparison.constant(name, (*number).into());
+    }
+    comparison.known_flags::<SetupFlags>("IORING_SETUP_");
+    comparison.known_flags::<Features>("IORING_FEAT_");
+    comparison.known_flags::<RequestFlags>("IOSQE_");
+    comparison.known_flags::<CompletionFlags>("IORING_CQE_F_");
+    comparison.known_flags::<SubmissionState>("IORING_SQ_");
+    comparison.known_flags::<EnterFlags>("IORING_ENTER_");
+    comparison.known_flags::<TimeoutFlags>("IORING_TIMEOUT_");
+    comparison.known_flags::<PollFlags>("IORING_POLL_");
+    comparison.known_flags::<CancelFlags>("IORING_ASYNC_CANCEL_");
+    comparison.known_flags::<SocketFlags>("IORING_RECVSEND_");
+    comparison.known_flags::<SocketFlags>("IORING_RECV_");
+    comparison.known_flags::<AcceptFlags>("IORING_ACCEPT_");
+    comparison.known_flags::<MessageFlags>("IORING_MSG_RING_");
+    comparison.known_flags::<ResourceFlags>("IORING_RSRC_REGISTER_");
+    for layout in [
+        &SQE_LAYOUT,
+        &CQE_LAYOUT,
+        &PARAMS_LAYOUT,
+        &SUBMISSION_OFFSETS_LAYOUT,
+        &COMPLETION_OFFSETS_LAYOUT,
+        &GETEVENTS_LAYOUT,
+        &PROBE_OPERATION_LAYOUT,
+        &PROBE_LAYOUT,
+        &RESOURCE_REGISTER_LAYOUT,
+        &RESOURCE_UPDATE_LAYOUT,
+        &RESOURCE_UPDATE2_LAYOUT,
+        &FILE_INDEX_RANGE_LAYOUT,
+        &PROVIDED_BUFFER_LAYOUT,
+        &BUFFER_RING_REGISTER_LAYOUT,
+        &RESTRICTION_LAYOUT,
+        &RECEIVED_MESSAGE_LAYOUT,
+    ] {
+        comparison.layout(layout);
+    }
+}
+
 fn add_layouts(comparison: &mut Comparison) {
     use crate::*;
     for layout in [
@@ -284,6 +333,7 @@ fn numbers_are_those_of_the_headers() {
     add_constants(&mut comparison);
     add_flags(&mut comparison);
     add_layouts(&mut comparison);
+    add_rings(&mut comparison);
 
     let mut compiler = Command::new(COMPILER)
         .args(["-x", "c", "-fsyntax-only", "-fmax-errors=0", "-"])

@@ -17,10 +17,11 @@ NODE = "ksync::wait_list::Node"
 QUEUE = "ksync::wait_queue::WaitQueue"
 QUEUED = 1
 
-# How much of a task's block, and of each box that it points to, is searched; how far pointers are followed.
+# How much of a task's block, and of each box that it points to, is searched; how far pointers are followed. A user
+# thread's own block leads to its process, its memory and its files, some hundreds of boxes, before the one that waits.
 TASK_BYTES = 4096
 BOX_BYTES = 1024
-MOST_BLOCKS = 400
+MOST_BLOCKS = 4000
 DEEPEST = 3
 # A waiter's queue pointer is this near to its node, in words.
 NEAR = 12
