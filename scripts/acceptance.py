@@ -61,6 +61,11 @@ MICRO = {
 }
 
 LINES = [
+    Line("bare-run", "`git clone` and `make run` on a bare Debian 12 with git, make and rustup reach a prompt, downloads included;"
+         " again, and without a network, within 15 s", "scripts/baretest.py rustup", 360, "s", 2400),
+    Line("bare-run-fallback", "the same without rustup", "scripts/baretest.py distribution", 900, "s", 2400),
+    Line("bare-user", "without root and sudo, `make run` says what is missing", "scripts/baretest.py user"),
+    Line("bare-test", "`git clone` and `make test` on such a machine", "scripts/baretest.py test", 1200, "s", 2700),
     Line("run-again", "`make run` the second time reaches its prompt", "scripts/measure.py prompt", 15, "s"),
     Line("boot-matrix", "harts 1, 2, 4, 8 and memory 128 MiB, 1 GiB, 8 GiB run the busybox script and power off",
          "scripts/boottest.py --harts 1,2,4,8 --memory 128M,1G,8G --kind cases busybox init"),
@@ -86,6 +91,10 @@ LINES = [
          limit_seconds=3600),
     Line("kernel-tests", "the tests inside the kernel", "scripts/boottest.py --harts 1,2,4,8 --kind kernel",
          limit_seconds=1800),
+    Line("shootdown", "pages taken away at 8 harts are gone for all of them, 50 times in a row",
+         "scripts/boottest.py --harts 8 --repeat 50 ktest-shootdown-unmap", limit_seconds=1800),
+    Line("debugger", "the debugger's commands show the kernel's state, 20 times in a row", "scripts/gdbtest.py --repeat 20",
+         limit_seconds=1800),
     Line("wake-switch", "wake of a ready kernel task and switch to it", "scripts/count.py --kernel-bench switch"
          " --print wake-switch:total", 300, "instructions"),
     Line("sleep-fire", "a sleep, set and fired, on an otherwise idle hart", "scripts/count.py --kernel-bench sleep"
@@ -103,7 +112,8 @@ LINES = [
       for name, (bound, what) in MICRO.items()),
     Line("storm", "3 minutes of random syscalls at 4 harts: no panic, no hang, memory comes back",
          "scripts/boottest.py --harts 4 storm"),
-    Line("tests", "`make test` on a tree that is set up", "scripts/measure.py seconds make test", 1200, "s", 2400),
+    Line("tests", "`make test` on a tree that is set up, without a network",
+         "scripts/measure.py seconds unshare --map-root-user --net sh -c 'ip link set lo up && exec make test'", 1200, "s", 2400),
 ]
 
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Boots the kernel in QEMU and checks how that ends.
 
-    boottest.py [--linux|--debug] [--image small|full] [--harts 1,2,4] [--memory 128M,1G] [NAME ...]
+    boottest.py [--linux|--debug] [--image small|full] [--harts 1,2,4] [--memory 128M,1G] [--repeat N] [NAME ...]
 
 A case is a kernel command line, how the run must end, and words that must be on the console. The
 verdict is how the machine ended (see qemu.py): guest programs power off when they succeed and reboot
@@ -17,6 +17,9 @@ Three sources of cases:
   the name may follow what the test needs: `harts=N` at least, `disk=KIND` (see testdisk.py), and at
   the end of the line `panics=PATTERN` if it passes by a panic whose message matches.
 
+As many machines run at a time as have a core for each of their harts, except for tests inside the kernel, some of which
+measure time: they have the host for themselves.
+
 With --linux, Debian's Linux runs what both kernels must pass: the judge goes first. With --debug, our kernel is the one with
 debug assertions and overflow checks (build.py --debug), which is slower. With --image, guest
 tests run from that disk image, whose root is mounted for reading only, instead of the initial file system.
@@ -25,7 +28,9 @@ tests run from that disk image, whose root is mounted for reading only, instead 
 import argparse
 import dataclasses
 import itertools
+import os
 import re
+import threading
 import time
 
 import bad_initramfs
@@ -41,6 +46,7 @@ QUIET = "quiet"
 # Linux ends by a reboot when it panics; our kernel ends with a status unless it is told to reboot.
 LINUX_QUIET = "quiet panic=-1"
 PANIC_STATUS = 101
+PREPARING = threading.Lock()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +67,7 @@ class Case:
     forbid: tuple = ()  # regular expressions that must match no line
     least_harts: int = 1  # not on machines with fewer
     timeout: float = TIMEOUT_SECONDS
+    alone: bool = False  # nothing else runs on the host meanwhile
 
 
 CASES = [
@@ -262,7 +269,7 @@ def kernel_cases():
     cases = []
     for name, harts, disk, panics in found:
         case = Case(f"ktest-{name}", f"ktest={name}", linux=False, initramfs="none", least_harts=int(harts or 1),
-                    disk=disk or "")
+                    disk=disk or "", alone=True)
         if panics:
             case = dataclasses.replace(case, ending="failed", status=PANIC_STATUS, once=True,
                                        expect=(f"^kernel panic on hart(?s:.{{0,200}}?){panics}",))
@@ -280,8 +287,8 @@ def initramfs(case):
     return bad_initramfs.make(case.initramfs, whole)
 
 
-def boot(case, machine, linux=False, image=run.NO_IMAGE):
-    """Runs one case on a machine."""
+def prepare(case, machine, linux, image):
+    """The machine that a case runs on, with what it boots from."""
     values = dataclasses.asdict(machine) | dict(testdisk.options(case.disk) if case.disk else ()) | dict(case.options)
     machine = qemu.Machine(**values)
     machine.append = f"{'' if case.loud else LINUX_QUIET if linux else QUIET} {case.append}".strip()
@@ -294,6 +301,14 @@ def boot(case, machine, linux=False, image=run.NO_IMAGE):
         machine.initrd = initramfs(case)
         if linux:
             machine.initrd = guest.for_linux(machine.initrd)
+    return machine
+
+
+def boot(case, machine, linux=False, image=run.NO_IMAGE):
+    """Runs one case on a machine."""
+    # What is made for it is made once, by whoever comes first.
+    with PREPARING:
+        machine = prepare(case, machine, linux, image)
     log = TARGET / "log" / "boot" / f"{prefix(linux, image, '-')}{case.name}-{machine.harts}-{machine.memory}.log"
     return qemu.run(machine, case.timeout, log=log)
 
@@ -319,23 +334,69 @@ def complaint(case, result):
     return ""
 
 
-def run_all(cases, machines, linux, image):
+class Cores:
+    """The host's cores, of which each machine takes one for every hart while it runs, or all that there are."""
+
+    def __init__(self):
+        self.number = os.cpu_count() or 1
+        self.free = self.number
+        self.changed = threading.Condition()
+
+    def take(self, wanted):
+        """Waits until so many are free; returns how many were taken."""
+        wanted = min(wanted, self.number)
+        with self.changed:
+            self.changed.wait_for(lambda: self.free >= wanted)
+            self.free -= wanted
+        return wanted
+
+    def give_back(self, taken):
+        """Ends a take."""
+        with self.changed:
+            self.free += taken
+            self.changed.notify()
+
+
+def judge(case, machine, linux, image):
+    """Runs one case and says how it ended; whether it passed."""
+    started = time.monotonic()
+    result = boot(case, machine, linux, image)
+    problem = complaint(case, result)
+    label = f"{prefix(linux, image, ' ')}{case.name} ({machine.harts} harts, {machine.memory})"
+    report = f"{label:<50} {'FAILED' if problem else 'ok':<6} {time.monotonic() - started:6.1f} s\n"
+    if problem:
+        report += f"  {problem}\n" + "".join(f"  | {line}\n" for line in result.tail().splitlines())
+    print(report, end="", flush=True)
+    return not problem
+
+
+def run_all(cases, machines, linux, image, repeat):
     """Runs cases on machines; returns how many passed and failed."""
-    passed = failed = 0
+    runs = []
     for case in cases:
         fitting = [machine for machine in machines if machine.harts >= case.least_harts]
-        for machine in fitting[:1] if case.once else fitting:
-            started = time.monotonic()
-            result = boot(case, machine, linux, image)
-            problem = complaint(case, result)
-            label = f"{prefix(linux, image, ' ')}{case.name} ({machine.harts} harts, {machine.memory})"
-            print(f"{label:<50} {'FAILED' if problem else 'ok':<6} {time.monotonic() - started:6.1f} s", flush=True)
-            if problem:
-                failed += 1
-                print(f"  {problem}\n" + "\n".join(f"  | {line}" for line in result.tail().splitlines()), flush=True)
-            else:
-                passed += 1
-    return passed, failed
+        runs += [(case, machine) for machine in (fitting[:1] if case.once else fitting)] * repeat
+    # Small machines side by side first: between large ones they would wait.
+    runs.sort(key=lambda pair: pair[1].harts)
+    cores = Cores()
+    outcomes = []
+
+    def one(case, machine, taken):
+        passed = False
+        try:
+            passed = judge(case, machine, linux, image)
+        finally:
+            outcomes.append(passed)
+            cores.give_back(taken)
+
+    threads = []
+    for case, machine in runs:
+        taken = cores.take(cores.number if case.alone else machine.harts)
+        threads.append(threading.Thread(target=one, args=(case, machine, taken)))
+        threads[-1].start()
+    for thread in threads:
+        thread.join()
+    return sum(outcomes), len(outcomes) - sum(outcomes)
 
 
 def _main():
@@ -347,6 +408,7 @@ def _main():
     parser.add_argument("--memory", default="1G", help="sizes, separated by commas")
     parser.add_argument("--kind", choices=["cases", "guest", "kernel"], action="append",
                         help="only cases from these sources")
+    parser.add_argument("--repeat", type=int, default=1, help="run each case so many times")
     parser.add_argument("--list", action="store_true", help="print the names and do nothing")
     run.add_image_argument(parser)
     parser.add_argument("names", nargs="*", help="only these cases")
@@ -373,7 +435,7 @@ def _main():
     kernel = build.DEBUG_PRODUCTS / "Image" if options.debug else qemu.Machine.kernel
     machines = [qemu.Machine(kernel=kernel, harts=int(harts), memory=memory)
                 for harts, memory in itertools.product(options.harts.split(","), options.memory.split(","))]
-    passed, failed = run_all(cases, machines, options.linux, options.image)
+    passed, failed = run_all(cases, machines, options.linux, options.image, options.repeat)
     print(f"{passed} passed, {failed} failed")
     return 1 if failed or not passed else 0
 

@@ -4,6 +4,7 @@
 A shell waits for the console, a child of it for a timer, and three children keep two harts busy; as soon as the shell has said so, gdb attaches.
 """
 
+import argparse
 import re
 import subprocess
 import sys
@@ -70,8 +71,8 @@ def ask(program, port, names):
     return answers, outcome.stdout + outcome.stderr
 
 
-def _main():
-    program = debug.debugger()
+def look(program):
+    """Boots and asks; returns how many commands said what they should and how many did not."""
     port = str(debug.free_port())
     process = boot(port)
     try:
@@ -99,6 +100,16 @@ def _main():
             passed += 1
     if failed:
         print(everything, file=sys.stderr)
+    return passed, failed
+
+
+def _main():
+    parser = argparse.ArgumentParser(description="Run the debugger's commands on a kernel in a known state.")
+    parser.add_argument("--repeat", type=int, default=1, help="so many boots")
+    options = parser.parse_args()
+    program = debug.debugger()
+    looks = [look(program) for _ in range(options.repeat)]
+    passed, failed = (sum(counts) for counts in zip(*looks))
     print(f"{passed} passed, {failed} failed")
     return 1 if failed else 0
 

@@ -46,23 +46,24 @@ def seconds(command):
     return time.monotonic() - started
 
 
-def prompt(arguments):
-    """`make run` in a terminal of its own, as a person would: types a command at the prompt and leaves."""
+def prompt(command, limit_seconds=PROMPT_LIMIT_SECONDS):
+    """A command that boots to a prompt, in a terminal of its own, as a person would: types there and leaves."""
     started = time.monotonic()
+    deadline = started + limit_seconds
     keyboard, terminal = pty.openpty()
-    with subprocess.Popen(["make", "run", *arguments], cwd=PROJECT, stdin=terminal, stdout=terminal,
-                          stderr=terminal, start_new_session=True) as process:
+    with subprocess.Popen(command, cwd=PROJECT, stdin=terminal, stdout=terminal, stderr=terminal,
+                          start_new_session=True) as process:
         os.close(terminal)
         console = bytearray()
-        _read_until(keyboard, rb"zcore:\S* # |zcore:\S*# ", console, started)
+        _read_until(keyboard, rb"zcore:\S* # |zcore:\S*# ", console, deadline)
         os.write(keyboard, b"echo $((6 * 7))\n")
-        _read_until(keyboard, rb"\n42\r", console, started)
+        _read_until(keyboard, rb"\n42\r", console, deadline)
         took = time.monotonic() - started
         os.write(keyboard, b"poweroff -f\n")
-        _read_until(keyboard, None, console, started)
+        _read_until(keyboard, None, console, deadline)
         status = process.wait()
     if status != 0:
-        raise Failure(f"make run ended with status {status} after poweroff")
+        raise Failure(f"it ended with status {status} after poweroff")
     return took
 
 
@@ -139,14 +140,13 @@ def memory(image):
     return (size - free) / MEBIBYTE
 
 
-def _read_until(keyboard, pattern, console, started):
+def _read_until(keyboard, pattern, console, deadline):
     """Reads the console until the pattern appears (None: until it closes)."""
     from_here = len(console)
     while pattern is None or not re.search(pattern, console[from_here:]):
-        remaining = started + PROMPT_LIMIT_SECONDS - time.monotonic()
-        ready, _, _ = select.select([keyboard], [], [], max(remaining, 0))
+        ready, _, _ = select.select([keyboard], [], [], max(deadline - time.monotonic(), 0))
         if not ready:
-            raise Failure(f"nothing after {PROMPT_LIMIT_SECONDS} s:\n{console[-2000:].decode(errors='replace')}")
+            raise Failure(f"the time is over:\n{console[-2000:].decode(errors='replace')}")
         try:
             data = os.read(keyboard, 65536)
         except OSError:
@@ -163,7 +163,7 @@ def _main():
         case ["seconds", *command] if command:
             value = seconds(command)
         case ["prompt", *rest] if rest in ([], ["--linux"], ["--no-image"]):
-            value = prompt([{"--linux": "LINUX=1", "--no-image": "IMAGE=none"}[word] for word in rest])
+            value = prompt(["make", "run", *({"--linux": "LINUX=1", "--no-image": "IMAGE=none"}[word] for word in rest)])
         case ["kernel", name]:
             value = kernel(name)
         case ["guest", name]:

@@ -121,7 +121,7 @@ packages_install() {
     ((${#PACKAGES[@]})) || return 0
     say "packages to install on this machine: ${PACKAGES[*]}"
     if ! can_become_root; then
-        fail "that needs root, and there is no sudo. Install as root: ${PACKAGES[*]}"
+        fail "that needs root, and there is no sudo. Install as root: ${PACKAGES[*]/%-newest/-<the highest number>}"
     fi
     case $(distribution) in
     debian | ubuntu)
