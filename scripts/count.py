@@ -3,6 +3,7 @@
 
     count.py getppid                 the guest program rootfs/tests/getppid.c on our kernel
     count.py getppid --linux         the same on Debian's Linux
+    count.py --image full redis      the script rootfs/images/benchmarks/redis.sh in a disk image
     count.py --kernel-bench NAME     a benchmark inside the kernel (command line word kbench=NAME), with the
                                      disk of testdisk.py
 
@@ -27,6 +28,7 @@ import subprocess
 import elf
 import guest
 import qemu
+import run
 import testdisk
 from environment import PROJECT, TARGET, Failure, is_stale, main
 
@@ -34,7 +36,7 @@ PLUGIN = TARGET / "plugin" / "count.so"
 SOURCES = PROJECT / "scripts" / "plugin"
 BEGIN, END = 1, 2
 # With sleep=off QEMU stands still while only a device can go on, as in an idle kernel that has no timer.
-KERNEL_BENCH_ICOUNT = "shift=1,sleep=on"
+DISK_ICOUNT = "shift=1,sleep=on"
 LEVELS = ("user", "supervisor", "machine")
 NOTE = re.compile(r"^note: .*$", re.MULTILINE)
 LINE = re.compile(r"^bench: (\S+) (\S+) (\d+)$", re.MULTILINE)
@@ -164,11 +166,16 @@ def machine_for(options):
     if options.kernel_bench:
         words += [f"kbench={options.kernel_bench}"]
         machine.drives = machine.drives or dict(testdisk.options("plain"))["drives"]
-        machine.icount = machine.icount or KERNEL_BENCH_ICOUNT * (machine.harts == 1)
+        machine.icount = machine.icount or DISK_ICOUNT * (machine.harts == 1)
+    elif options.image != run.NO_IMAGE:
+        run.image_machine(machine, options.image, options.linux, ",snapshot=on")
+        machine.icount = machine.icount or DISK_ICOUNT * (machine.harts == 1)
+        words = [*words[:-1], machine.append, "--", f"/tests/benchmarks/{options.program}.sh",
+                 *map(qemu.quoted, options.arguments)]
     else:
         words += ["rdinit=/init", "--", f"/tests/{options.program}", "measure", *map(qemu.quoted, options.arguments)]
     machine.append = " ".join(filter(None, words))
-    if machine.initrd is None and options.program:
+    if machine.initrd is None and options.program and options.image == run.NO_IMAGE:
         machine.initrd = guest.tests_initramfs()
         if options.linux:
             machine.initrd = guest.for_linux(machine.initrd)
@@ -177,13 +184,14 @@ def machine_for(options):
 
 def _main():
     parser = argparse.ArgumentParser(description="Count the instructions of operations.")
-    parser.add_argument("program", nargs="?", help="a guest program of rootfs/tests")
+    parser.add_argument("program", nargs="?", help="a guest program of rootfs/tests, or with --image a benchmark")
     parser.add_argument("arguments", nargs="*", help="its arguments, after the word `measure`")
     parser.add_argument("--kernel-bench", metavar="NAME", help="a benchmark inside the kernel")
     parser.add_argument("--timeout", type=float, default=300)
     parser.add_argument("--print", metavar="OPERATION:FIELD", help="also print `measured: NUMBER`, one cell of the table")
     parser.add_argument("--profile", action="store_true", help="also list the hottest symbols of our kernel")
     qemu.add_arguments(parser)
+    run.add_image_argument(parser)
     options = parser.parse_args()
     if bool(options.program) == bool(options.kernel_bench):
         parser.error("name either a guest program or --kernel-bench")

@@ -32,6 +32,7 @@ STATIC = ["-static"]
 DYNAMIC = ["-pie", "-static-libgcc"]
 SOURCES = PROJECT / "rootfs" / "tests"
 CHECKS = PROJECT / "rootfs" / "images" / "checks"
+BENCHMARKS = PROJECT / "rootfs" / "images" / "benchmarks"
 PROGRAMS = TARGET / "guest"
 HELPERS = PROGRAMS / "helpers"
 CROSS_LIBRARIES = pathlib.Path("/usr/riscv64-linux-gnu/lib")
@@ -143,8 +144,8 @@ def linux_boot():
 
 
 def image(name):
-    """A copy of the disk image with the checks of imagetest.py and, where there is a compiler for them, guest
-    tests under /tests.
+    """A copy of the disk image with the checks of imagetest.py, the benchmarks of count.py and, where there is a
+    compiler for them, guest tests under /tests.
 
     The copy is this tree's own and can be written to; it is made again when the image or a test changes.
     """
@@ -153,13 +154,14 @@ def image(name):
         raise Failure(f"the image {name} is not built: run make image-{name}")
     copy = TARGET / "images" / original.name
     tree = mkinitramfs.Tree()
-    tree.add("/tests/checks", mkinitramfs.Entry(stat.S_IFDIR | 0o755))
-    for check in CHECKS.glob("*.sh"):
-        tree.add_file(f"/tests/checks/{check.name}", 0o755, check)
+    for folder in (CHECKS, BENCHMARKS):
+        tree.add(f"/tests/{folder.name}", mkinitramfs.Entry(stat.S_IFDIR | 0o755))
+        for script in folder.glob("*.sh"):
+            tree.add_file(f"/tests/{folder.name}/{script.name}", 0o755, script)
     if shutil.which(COMPILER):
         compile_programs()
         mkinitramfs.read_recipe(tree, SOURCES)
-    changed = [path for folder in (SOURCES, CHECKS) for path in folder.rglob("*") if path.is_file()]
+    changed = [path for folder in (SOURCES, CHECKS, BENCHMARKS) for path in folder.rglob("*") if path.is_file()]
     if is_stale(copy, original, *changed):
         copy.parent.mkdir(parents=True, exist_ok=True)
         unfinished = copy.with_suffix(f".{os.getpid()}")

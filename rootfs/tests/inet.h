@@ -3,26 +3,12 @@
 #define INET_H
 
 #include "check.h"
+#include "loopback.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
-#include <net/if.h>
 #include <poll.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
-
-/* Where nobody else has done it, the way of the machine to itself is switched on first. */
-__attribute__((constructor)) static void bring_up(void)
-{
-    struct ifreq request = {.ifr_name = "lo"};
-    int fd = socket(AF_INET, SOCK_DGRAM, 0);
-
-    if (ioctl(fd, SIOCGIFFLAGS, &request) == 0 && !(request.ifr_flags & IFF_UP)) {
-        request.ifr_flags |= IFF_UP;
-        ioctl(fd, SIOCSIFFLAGS, &request);
-    }
-    close(fd);
-}
 
 /* What a descriptor is ready for, everything asked. */
 __attribute__((unused)) static int ready(int fd)

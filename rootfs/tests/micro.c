@@ -2,11 +2,13 @@
  *
  * Without arguments each operation is done a few times and its result is checked, as a test. With "measure" it
  * is done often, between marks (mark.h); further arguments choose operations by their names. */
+#include "loopback.h"
 #include "mark.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -318,13 +320,11 @@ static void serve_echo(int fd, long count)
     _exit(0);
 }
 
-static void unix_epoll_echo(long count)
+static void epoll_echo(const int ends[2], long count)
 {
     char message[64] = "echo";
-    int ends[2];
-
-    must(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0, "socketpair");
     pid_t child = fork();
+
     must(child >= 0, "fork");
     if (child == 0) {
         close(ends[0]);
@@ -337,6 +337,86 @@ static void unix_epoll_echo(long count)
     }
     must_exit_well(child);
     close(ends[0]);
+}
+
+static void unix_epoll_echo(long count)
+{
+    int ends[2];
+
+    must(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0, "socketpair");
+    epoll_echo(ends, count);
+}
+
+/* A listener at a port of its own on loopback. */
+static int tcp_listener(struct sockaddr_in *name)
+{
+    socklen_t len = sizeof *name;
+    int listener = socket(AF_INET, SOCK_STREAM, 0);
+
+    *name = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    must(bind(listener, (struct sockaddr *)name, sizeof *name) == 0 && listen(listener, 5) == 0, "listen");
+    must(getsockname(listener, (struct sockaddr *)name, &len) == 0, "getsockname");
+    return listener;
+}
+
+static int tcp_connected_with(const struct sockaddr_in *name)
+{
+    int end = socket(AF_INET, SOCK_STREAM, 0);
+
+    must(connect(end, (const struct sockaddr *)name, sizeof *name) == 0, "connect");
+    return end;
+}
+
+static void tcp_pair(int ends[2])
+{
+    struct sockaddr_in name;
+    int listener = tcp_listener(&name), on = 1;
+
+    ends[0] = tcp_connected_with(&name);
+    ends[1] = accept(listener, NULL, NULL);
+    must(ends[1] >= 0, "accept");
+    close(listener);
+    for (int i = 0; i < 2; i++)
+        must(setsockopt(ends[i], IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) == 0, "TCP_NODELAY");
+}
+
+static void tcp_epoll_echo(long count)
+{
+    int ends[2];
+
+    tcp_pair(ends);
+    epoll_echo(ends, count);
+}
+
+static void tcp_alone(long count)
+{
+    char message[64] = "there";
+    int ends[2];
+
+    tcp_pair(ends);
+    for (long i = 0; i < count; i++) {
+        must(write(ends[0], message, sizeof message) == sizeof message, "write");
+        must(read(ends[1], message, sizeof message) == sizeof message, "read");
+    }
+    close(ends[0]);
+    close(ends[1]);
+}
+
+static void tcp_connect_close(long count)
+{
+    struct linger at_once = {.l_onoff = 1};
+    struct sockaddr_in name;
+    int listener = tcp_listener(&name);
+
+    for (long i = 0; i < count; i++) {
+        int end = tcp_connected_with(&name), other = accept(listener, NULL, NULL);
+
+        must(other >= 0, "accept");
+        must(setsockopt(end, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once) == 0, "SO_LINGER");
+        close(end);
+        close(other);
+    }
+    close(listener);
 }
 
 /* --- beginnings and ends ---------------------------------------------------------------------------------- */
@@ -499,6 +579,9 @@ static const struct {
     {"pipe-ping-pong", pipe_ping_pong, 2000},
     {"futex-ping-pong", futex_ping_pong, 2000},
     {"unix-epoll-echo", unix_epoll_echo, 1000},
+    {"tcp-epoll-echo", tcp_epoll_echo, 1000},
+    {"tcp-write-read", tcp_alone, 2000},
+    {"tcp-connect-close", tcp_connect_close, 500},
     {"thread-create-join", thread_create_join, 300},
     {"fork-exit-wait", fork_exit_wait, 100},
     {"fork-exec-wait", fork_exec_wait, 50},
