@@ -57,7 +57,21 @@ MICRO = {
     "fork-exec-wait": (200000, "fork, exec of a static program and wait"),
     "spawn-dynamic": (450000, "posix_spawn of a dynamic program and wait"),
     "unix-epoll-echo": (8000, "64 bytes over a unix socket to a process in epoll_wait and back"),
+    "tcp-epoll-echo": (10000, "64 bytes over TCP to a process in epoll_wait and back"),
+    "tcp-connect-close": (20000, "a TCP connection made, accepted and closed by a reset"),
     "hackbench-pipe": (125e6, "hackbench with pipes and processes, 2 groups, 100 messages"),
+}
+
+# Measurements of rootfs/images/benchmarks/, by the script: the bound in instructions, in total.
+SERVERS = {
+    "redis": {
+        "redis-get-c50-p1": (24000, "redis-benchmark GET, 50 connections, a request"),
+        "redis-get-c50-p16": (7000, "redis-benchmark GET, 50 connections, 16 requests at a time, a request"),
+    },
+    "nginx": {
+        "nginx-1k-keep-alive": (48000, "nginx, 1 KiB, ab with keep-alive, a request"),
+        "nginx-1k-close": (90000, "nginx, 1 KiB, ab without keep-alive, a request"),
+    },
 }
 
 LINES = [
@@ -110,6 +124,9 @@ LINES = [
          "scripts/count.py --kernel-bench disk --print disk-read-qd32:supervisor", 4500, "instructions"),
     *(Line(f"micro-{name}", f"{what}, in total", f"scripts/count.py micro {name} --print {name}:total", bound, "instructions")
       for name, (bound, what) in MICRO.items()),
+    *(Line(name, f"{what}, in total", f"scripts/count.py --image full --mem 2G {script} {name} --print {name}:total", bound,
+           "instructions")
+      for script, measurements in SERVERS.items() for name, (bound, what) in measurements.items()),
     Line("storm", "3 minutes of random syscalls at 4 harts: no panic, no hang, memory comes back",
          "scripts/boottest.py --harts 4 storm"),
     Line("tests", "`make test` on a tree that is set up, without a network",

@@ -11,7 +11,7 @@ use crate::hart::{Hart, NEVER};
 use crate::parking::{Claimed, ParkingLot};
 use crate::registry::Registry;
 use crate::run_queue::LockedQueue;
-use crate::slice::{ROUND_ROBIN_NANOS, SLEEPER_CREDIT_NANOS, SLICE_NANOS};
+use crate::slice::{ROUND_ROBIN_NANOS, SLEEPER_CREDIT_NANOS, WAKE_UP_GRANULARITY_NANOS};
 use crate::state::Requests;
 use crate::task::{self, TaskHandle, TaskName, TaskOptions, TaskRecord, TaskRef};
 use crate::trace_ring::{EventKind, TraceRing};
@@ -216,7 +216,7 @@ impl Executor {
         unsafe { if BUSY { queue.insert_fair(record) } else { queue.insert_only_fair(record) } };
         let running = queue.running();
         let is_quiet = running == Urgency::FAIR
-            && !queue.is_owed_the_hart(age)
+            && !(hart.interrupt_depth.load(Relaxed) != 0 && queue.is_owed_the_hart(age))
             && hart.is_contested_at(Urgency::FAIR)
             && !self.trace_enabled.load(Relaxed);
         let (id, affinity) = (record.id(), record.affinity());
@@ -438,7 +438,10 @@ impl Executor {
             // Idle, or between two tasks: on this hart we are on our way to the queue ourselves.
             return !is_here;
         }
-        let is_owed = urgency == Urgency::FAIR && running == Urgency::FAIR && queue.is_owed_the_hart(age);
+        let is_owed = urgency == Urgency::FAIR
+            && running == Urgency::FAIR
+            && queue.is_owed_the_hart(age)
+            && (!is_here || hart.interrupt_depth.load(Relaxed) != 0);
         if urgency > running || is_owed {
             hart.need_resched.store(true, Relaxed);
             // Kernel code on this very hart is preempted at the end of an interrupt; if we are in none, send one.
@@ -451,7 +454,7 @@ impl Executor {
         }
         if is_here {
             hart.set_contested_at(running);
-            hart.look_no_later_than(hart.clock.load(Relaxed) + SLICE_NANOS);
+            hart.look_no_later_than(hart.clock.load(Relaxed) + WAKE_UP_GRANULARITY_NANOS);
         }
         !is_here
     }

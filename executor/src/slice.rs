@@ -1,7 +1,7 @@
 //! How long a task may run while others want to: slices, turns, the real-time throttle, the watchdog.
 //!
 //! A hart that runs the only task there is has no slice and no alarm for one. The first competitor makes it look at the
-//! running task when its slice is over; the look is not moved when tasks change in the meantime, so a quick succession
+//! running task after a third of its slice, and again when the slice is over; the look is not moved when tasks change in the meantime, so a quick succession
 //! of tasks costs no alarm. Nothing here stops kernel code: a look that finds the slice used up sets a flag that user
 //! loops ask ([`crate::need_resched`]).
 
@@ -32,7 +32,9 @@ const REALTIME_PERIOD_NANOS: u64 = 1_000_000_000;
 pub(crate) const DEFAULT_REALTIME_BUDGET_NANOS: u64 = 950_000_000;
 /// How far ahead of the others a fair task may come back from a sleep.
 pub(crate) const SLEEPER_CREDIT_NANOS: u64 = 3 << 20;
-/// How much younger than the running task a fair task must be to be run at once.
+/// How much younger than the running task a fair task must be to be run before its slice is over; so long the running
+/// task has the hart in any case, or who answers many would be interrupted by each of them in turn. Only what an interrupt
+/// woke need not wait for that.
 pub(crate) const WAKE_UP_GRANULARITY_NANOS: u64 = 1 << 20;
 
 impl Executor {
@@ -107,7 +109,9 @@ impl Executor {
                 true => hart.realtime_period_start.load(Relaxed) + REALTIME_PERIOD_NANOS,
                 false => NEVER,
             };
-            return throttle.max(now).min(now + SLICE_NANOS);
+            let is_owed = queue.front_age().is_some_and(|age| queue.is_owed_the_hart(age));
+            let turn = if is_owed { WAKE_UP_GRANULARITY_NANOS } else { SLICE_NANOS };
+            return throttle.max(now).min(now + turn);
         }
         let mut look = NEVER;
         if record.policy().is_round_robin() && queue.has_peer(queue.running()) {
@@ -151,11 +155,15 @@ impl Executor {
             turn_over || budget_over || top > running
         } else {
             let slice_over = elapsed >= SLICE_NANOS;
+            let younger_waits = elapsed >= WAKE_UP_GRANULARITY_NANOS
+                && running == Urgency::FAIR
+                && queue.front_age().is_some_and(|age| queue.is_owed_the_hart(age));
             if slice_over && running == Urgency::BOOSTED {
                 record.state.expire_slice();
             }
             let realtime_may_run = top.is_realtime() && !self.is_throttled(hart, now);
             realtime_may_run
+                || younger_waits
                 || (slice_over && top >= running.min(Urgency::FAIR))
                 || (top > running && !top.is_realtime())
         };

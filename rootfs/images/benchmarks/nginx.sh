@@ -39,5 +39,5 @@ measure() {
 }
 
 $mark settle
-measure nginx-1k-keep-alive 4000 -k
-measure nginx-1k-close 2000
+measure nginx-1k-keep-alive 20000 -k
+measure nginx-1k-close 8000
