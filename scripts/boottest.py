@@ -17,8 +17,8 @@ Three sources of cases:
   the name may follow what the test needs: `harts=N` at least, `disk=KIND` (see testdisk.py), and at
   the end of the line `panics=PATTERN` if it passes by a panic whose message matches.
 
-As many machines run at a time as have a core for each of their harts, except for tests inside the kernel, some of which
-measure time: they have the host for themselves.
+As many machines run at a time as have a core for each of their harts, except for what measures
+time, tests inside the kernel among it: that has the host for itself.
 
 With --linux, Debian's Linux runs what both kernels must pass: the judge goes first. With --debug, our kernel is the one with
 debug assertions and overflow checks (build.py --debug), which is slower. With --image, guest
@@ -105,7 +105,7 @@ CASES = [
          initramfs="none", linux=False, disk="root", expect=(r"^ok$",)),
     # Nobody waits for a disk by spinning: with 50 ms for each request this is measured, not skipped.
     Case("slow-disk", "disk-faults=delay=50ms rdinit=/init -- /tests/slow_disk", linux=False, disk="ext4",
-         expect=(r"ended with status 0",), forbid=(r"too fast",)),
+         expect=(r"ended with status 0",), forbid=(r"too fast",), alone=True),
     Case("hvc0", "rdinit=/init -- /tests/boot.sh", linux=False, once=True, options=(("console", "hvc0"),),
          expect=(r"^ok$",)),
 ]
@@ -213,6 +213,8 @@ NO_TESTS = ("boot.sh", "together.sh")
 
 # What a guest test needs that differs from the matrix: memory that is soon used up.
 MACHINES = {"oom": (("memory", "256M"),)}
+# Guest tests that compare the time of the processor with the time on the wall.
+ALONE = ("slow_disk",)
 
 
 def guest_cases():
@@ -223,7 +225,7 @@ def guest_cases():
     disks = {path.stem: found[1] for path in sources if (found := re.search(r"^.*\bDISK: (\w+)", path.read_text(), re.M))}
     names += [path.name for path in sorted((guest.SOURCES / "scripts").glob("*.sh")) if path.name not in NO_TESTS]
     return [Case(name, f"rdinit=/init -- /tests/{name}", expect=(r"ended with status 0",), disk=disks.get(name, ""),
-                 options=MACHINES.get(name, ()))
+                 options=MACHINES.get(name, ()), alone=name in ALONE)
             for name in names]
 
 
