@@ -105,7 +105,8 @@ CASES = [
          initramfs="none", linux=False, disk="root", expect=(r"^ok$",)),
     # Nobody waits for a disk by spinning: with 50 ms for each request this is measured, not skipped.
     Case("slow-disk", "disk-faults=delay=50ms rdinit=/init -- /tests/slow_disk", linux=False, disk="ext4",
-         expect=(r"ended with status 0",), forbid=(r"too fast",), alone=True),
+         expect=(r"ended with status 0",), forbid=(r"too fast",),
+         options=(("icount", "shift=1,sleep=on"),)),
     Case("hvc0", "rdinit=/init -- /tests/boot.sh", linux=False, once=True, options=(("console", "hvc0"),),
          expect=(r"^ok$",)),
 ]
