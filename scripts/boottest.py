@@ -48,6 +48,9 @@ LINUX_QUIET = "quiet panic=-1"
 PANIC_STATUS = 101
 PREPARING = threading.Lock()
 
+# For cases that compare speeds: instructions are the time, so that the load of the host plays no part.
+COUNTED_TIME = (("icount", "shift=1,sleep=on"),)
+
 
 @dataclasses.dataclass(frozen=True)
 class Case:
@@ -106,7 +109,7 @@ CASES = [
     # Nobody waits for a disk by spinning: with 50 ms for each request this is measured, not skipped.
     Case("slow-disk", "disk-faults=delay=50ms rdinit=/init -- /tests/slow_disk", linux=False, disk="ext4",
          expect=(r"ended with status 0",), forbid=(r"too fast",),
-         options=(("icount", "shift=1,sleep=on"),)),
+         options=COUNTED_TIME),
     Case("hvc0", "rdinit=/init -- /tests/boot.sh", linux=False, once=True, options=(("console", "hvc0"),),
          expect=(r"^ok$",)),
 ]
@@ -212,8 +215,8 @@ CASES += [
 NO_TESTS = ("boot.sh", "together.sh")
 
 
-# What a guest test needs that differs from the matrix: memory that is soon used up.
-MACHINES = {"oom": (("memory", "256M"),)}
+# What a test needs that differs from the matrix. "oom": memory that is soon used up.
+MACHINES = {"oom": (("memory", "256M"),), "ktest-disk-slow-beside-others": COUNTED_TIME}
 # Guest tests that compare the time of the processor with the time on the wall.
 ALONE = ("slow_disk",)
 
@@ -272,7 +275,7 @@ def kernel_cases():
     cases = []
     for name, harts, disk, panics in found:
         case = Case(f"ktest-{name}", f"ktest={name}", linux=False, initramfs="none", least_harts=int(harts or 1),
-                    disk=disk or "", alone=True)
+                    disk=disk or "", alone=True, options=MACHINES.get(f"ktest-{name}", ()))
         if panics:
             case = dataclasses.replace(case, ending="failed", status=PANIC_STATUS, once=True,
                                        expect=(f"^kernel panic on hart(?s:.{{0,200}}?){panics}",))
