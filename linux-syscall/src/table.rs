@@ -263,7 +263,7 @@ syscall_table! {
     195 shmctl(id: i32, command: i32, buffer: UserAddress) => shared_memory::shmctl, Full, "";
     196 shmat(id: i32, address: UserAddress, flags: i32) => shared_memory::shmat, Full, "";
     197 shmdt(address: UserAddress) => shared_memory::shmdt, Full, "";
-    198 socket(family: i32, kind: i32, protocol: i32) => socket::socket, Partial, "local; IPv4 and IPv6: TCP and UDP inside the machine";
+    198 socket(family: i32, kind: i32, protocol: i32) => socket::socket, Partial, "local; IPv4 and IPv6: TCP and UDP inside the machine; netlink: questions about links, addresses, routes";
     199 socketpair(family: i32, kind: i32, protocol: i32, result: UserAddress) => socket::socketpair, Full, "";
     200 bind(fd: Fd, address: UserAddress, len: u32) => socket::bind, Full, "";
     201 listen(fd: Fd, backlog: i32) => socket::listen, Full, "";

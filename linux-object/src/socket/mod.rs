@@ -5,6 +5,7 @@
 
 pub mod garbage;
 pub mod internet;
+pub mod netlink;
 pub mod unix;
 
 use alloc::boxed::Box;

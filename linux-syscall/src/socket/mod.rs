@@ -16,6 +16,7 @@ use linux_abi::file::OpenFlags;
 use linux_object::file::{File, OpenFile};
 use linux_object::obstacle::{Attempt, Obstacle, overcome};
 use linux_object::socket::internet::{self, AF_INET, AF_INET6};
+use linux_object::socket::netlink::{AF_NETLINK, NetlinkSocket};
 use linux_object::socket::unix::UnixSocket;
 use linux_object::socket::{
     AF_UNIX, MOST_NAME_BYTES, PeerCredentials, Shutdown, SocketKind, SocketName, socket_of,
@@ -52,6 +53,7 @@ pub fn socket(call: &mut Call<'_>, family: i32, kind: i32, protocol: i32) -> Res
     }
     let file: Arc<dyn File> = match family {
         AF_INET | AF_INET6 => internet::create(family, kind, protocol, call.thread)?,
+        AF_NETLINK => NetlinkSocket::create(kind, protocol)?,
         AF_UNIX if protocol != 0 && protocol != AF_UNIX => return Err(Errno::EPROTONOSUPPORT),
         AF_UNIX => {
             // As ever, raw local sockets are datagrams.

@@ -24,12 +24,12 @@ const NAME_BYTES: usize = 16;
 /// `struct ifreq`: a name, and what is asked about it.
 const REQUEST_BYTES: usize = 40;
 /// `IFF_UP | IFF_LOOPBACK | IFF_RUNNING`.
-const LOOPBACK_FLAGS: u16 = 1 | 8 | 0x40;
+pub(in crate::socket) const LOOPBACK_FLAGS: u16 = 1 | 8 | 0x40;
 /// `ARPHRD_LOOPBACK`.
-const LOOPBACK_HARDWARE: u16 = 772;
-const LOOPBACK_INDEX: i32 = 1;
-const LOOPBACK_NAME: &[u8] = b"lo";
-const QUEUE_PACKETS: i32 = 1000;
+pub(in crate::socket) const LOOPBACK_HARDWARE: u16 = 772;
+pub(in crate::socket) const LOOPBACK_INDEX: i32 = 1;
+pub(in crate::socket) const LOOPBACK_NAME: &[u8] = b"lo";
+pub(in crate::socket) const QUEUE_PACKETS: i32 = 1000;
 /// The largest packet that it would take.
 pub(crate) const LOOPBACK_MTU: i32 = 65536;
 

@@ -21,22 +21,22 @@ const SOL_IP: i32 = 0;
 const SOL_IPV6: i32 = 41;
 
 const SO_REUSEADDR: i32 = 2;
-const SO_TYPE: i32 = 3;
-const SO_ERROR: i32 = 4;
+pub(in crate::socket) const SO_TYPE: i32 = 3;
+pub(in crate::socket) const SO_ERROR: i32 = 4;
 const SO_BROADCAST: i32 = 6;
-const SO_SNDBUF: i32 = 7;
-const SO_RCVBUF: i32 = 8;
+pub(in crate::socket) const SO_SNDBUF: i32 = 7;
+pub(in crate::socket) const SO_RCVBUF: i32 = 8;
 const SO_LINGER: i32 = 13;
 const SO_REUSEPORT: i32 = 15;
 const SO_RCVLOWAT: i32 = 18;
 const SO_SNDLOWAT: i32 = 19;
-const SO_RCVTIMEO: i32 = 20;
-const SO_SNDTIMEO: i32 = 21;
-const SO_ACCEPTCONN: i32 = 30;
-const SO_SNDBUFFORCE: i32 = 32;
-const SO_RCVBUFFORCE: i32 = 33;
-const SO_PROTOCOL: i32 = 38;
-const SO_DOMAIN: i32 = 39;
+pub(in crate::socket) const SO_RCVTIMEO: i32 = 20;
+pub(in crate::socket) const SO_SNDTIMEO: i32 = 21;
+pub(in crate::socket) const SO_ACCEPTCONN: i32 = 30;
+pub(in crate::socket) const SO_SNDBUFFORCE: i32 = 32;
+pub(in crate::socket) const SO_RCVBUFFORCE: i32 = 33;
+pub(in crate::socket) const SO_PROTOCOL: i32 = 38;
+pub(in crate::socket) const SO_DOMAIN: i32 = 39;
 
 const TCP_DEFER_ACCEPT: i32 = 9;
 const TCP_INFO: i32 = 11;
@@ -158,7 +158,7 @@ fn has_level(endpoint: &impl Configurable, level: i32) -> bool {
     }
 }
 
-fn timeout_value(timeout: Option<Duration>) -> OptionValue {
+pub(in crate::socket) fn timeout_value(timeout: Option<Duration>) -> OptionValue {
     let value = timeout.map(Timeval::from_duration).unwrap_or_default();
     value.as_bytes().iter().copied().collect()
 }
@@ -215,7 +215,7 @@ pub(super) fn get(
 }
 
 /// Bytes that a buffer's option asks for, as it takes effect: doubled, for what they cost beside themselves.
-fn buffer_bytes(number: i32, is_forced: bool) -> usize {
+pub(in crate::socket) fn buffer_bytes(number: i32, is_forced: bool) -> usize {
     let wanted = number.max(0) as usize;
     let most = if is_forced { i32::MAX as usize / 2 } else { settings::MOST_BUFFER_BYTES };
     wanted.min(most) * 2
@@ -308,7 +308,7 @@ pub(super) fn set(
 }
 
 /// A limit of waiting: zero is none, a negative one is over at once.
-fn timeout_of(value: &[u8]) -> Result<Option<Duration>, Errno> {
+pub(in crate::socket) fn timeout_of(value: &[u8]) -> Result<Option<Duration>, Errno> {
     const MICROSECONDS: i64 = 1_000_000;
     let (limit, _) = Timeval::read_from_prefix(value).map_err(|_| Errno::EINVAL)?;
     if !(0..MICROSECONDS).contains(&limit.tv_usec) {
