@@ -16,7 +16,7 @@ use linux_abi::signal_info::{
 use linux_object::memory::pressure;
 use linux_object::obstacle::{Obstacle, complete};
 use linux_object::process::{StartedThread, end_thread, find_thread};
-use linux_object::program::Tenancy;
+use linux_object::program::{ProgramImage, Tenancy};
 use linux_object::signal::killed_by;
 use linux_object::thread::{Resources, Thread, Work};
 use linux_object::user_buffer::UserMemory;
@@ -342,10 +342,11 @@ impl UserThread {
         linux_object::signal::force(&self.thread, signal, info);
     }
 
-    /// Lets go of the thread's root and working directory: who waits for its end may unmount them.
+    /// Lets go of the thread's root, working directory and program: who waits for its end may unmount them.
     fn leave_places(&mut self) {
         if let Some(first) = find_thread(FIRST_PROCESS).filter(|first| !Arc::ptr_eq(first, &self.thread)) {
             self.resources.paths = first.resources().paths;
+            self.resources.image = ProgramImage::none();
             self.thread.set_resources(self.resources.clone());
         }
     }

@@ -308,6 +308,30 @@ CASE(programs_devices_and_links_can_be_forbidden)
     end();
 }
 
+/* Who has learnt of the end of a program finds that it holds its mount no longer. */
+CASE(a_program_that_has_ended_keeps_no_mount_busy)
+{
+    char *arguments[] = {"copy", "no case has this name", NULL};
+
+    begin();
+    for (int round = 0; round < 50; round++) {
+        int status;
+
+        REQUIRE(mkdir(TOP "/of-program", 0755) == 0 || round > 0);
+        REQUIRE(mount("program", TOP "/of-program", "tmpfs", 0, NULL) == 0);
+        copy_self(TOP "/of-program/copy");
+        pid_t child = fork();
+        if (child == 0) {
+            execv(TOP "/of-program/copy", arguments);
+            _exit(FAILED);
+        }
+        CHECK(waitpid(child, &status, 0) == child);
+        CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+        REQUIRE(umount2(TOP "/of-program", 0) == 0);
+    }
+    end();
+}
+
 static time_t accessed_after_reading(time_t accessed)
 {
     char byte;

@@ -1,7 +1,10 @@
 //! What is remembered of the program in a piece of memory, for whoever looks at the process from outside.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Range;
+
+use ksync::Once;
 
 use crate::namespace::Place;
 
@@ -22,6 +25,14 @@ pub struct ProgramImage {
     pub environment: Range<usize>,
     /// The auxiliary vector that it was given.
     pub auxiliary: Vec<u8>,
+}
+
+impl ProgramImage {
+    /// That of who has no memory any more: all of them share it.
+    pub fn none() -> Arc<Self> {
+        static NONE: Once<Arc<ProgramImage>> = Once::new();
+        NONE.call_once(Arc::default).clone()
+    }
 }
 
 /// An area that is no file's, by the name that `/proc/PID/maps` shows. It is the area's
