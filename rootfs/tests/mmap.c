@@ -4,7 +4,10 @@
 #include <fcntl.h>
 #include <setjmp.h>
 #include <sys/mman.h>
+#include <stdint.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
 
 enum { PAGE = 4096 };
 
@@ -263,4 +266,44 @@ CASE(a_read_into_a_mapping_of_the_same_page_works)
     CHECK_EQUAL(pwrite(fd, pages, PAGE, 0), PAGE);
     CHECK_EQUAL(pwrite(fd, pages + PAGE, PAGE, 0), PAGE);
     CHECK_EQUAL(pages[100], 2);
+}
+
+/* The last page that a program can have mapped, which depends on the machine's paging. */
+static char *map_last_page(void)
+{
+    const int bits[] = {56, 47, 38};
+
+    for (int i = 0; i < 3; i++) {
+        char *wanted = (char *)(1UL << bits[i]) - PAGE;
+        char *page = mmap(wanted, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+
+        if (page == wanted)
+            return page;
+        if (page != MAP_FAILED)
+            munmap(page, PAGE);
+    }
+    return NULL;
+}
+
+/* What reaches beyond the end of user space is refused as a whole, though its begin can be written. */
+CASE(ranges_across_the_end_of_user_space_are_refused)
+{
+    char *page = map_last_page();
+    int zero = open("/dev/zero", O_RDWR), ends[2];
+
+    REQUIRE(zero >= 0 && pipe(ends) == 0);
+    if (page == NULL)
+        SKIP("the last page cannot be mapped");
+    memset(page, 'x', PAGE);
+    char *last = page + PAGE - 16;
+    CHECK_EQUAL(read(zero, last, 16), 16);
+    CHECK_EQUAL(write(ends[1], last, 16), 16);
+    *last = 'y';
+    CHECK_FAILS(read(zero, last, 17), EFAULT);
+    CHECK_FAILS(read(zero, last, SIZE_MAX / 2), EFAULT);
+    CHECK_FAILS(write(ends[1], last, 17), EFAULT);
+    CHECK_FAILS(uname((struct utsname *)last), EFAULT);
+    CHECK_FAILS(syscall(SYS_nanosleep, page + PAGE - 8, NULL), EFAULT);
+    CHECK_FAILS(syscall(SYS_openat, AT_FDCWD, memset(last, 'x', 16), O_RDONLY), EFAULT);
+    CHECK_EQUAL(*last, 'x');
 }

@@ -23,7 +23,7 @@ use linux_object::thread::Resources;
 use linux_object::{clock, console, device_files as devices, hardware, kernel_messages, load, procfs, sysfs};
 use rcore_fs::tmpfs::{Tmpfs, TmpfsOptions};
 
-use crate::{ENTRY, command_line, devices as machine_devices, machine_description, root_file_system};
+use crate::{ENTRY, HEAP, command_line, devices as machine_devices, machine_description, root_file_system};
 
 const MEMORY_DEVICES: u32 = 1;
 const NULL: u32 = 3;
@@ -46,6 +46,7 @@ pub fn start() {
         linux_syscall::strace::set_filter(command_line().value("strace"));
     }
     procfs::add_own_file("syscalls", |output| linux_syscall::counters::write(output));
+    procfs::add_own_file("heap", write_heap);
     describe_machine();
     load::start();
     register_devices();
@@ -150,6 +151,14 @@ fn register_file_systems() {
         let memory_pages = kernel_object::frame::statistics().total as u64;
         Ok(Tmpfs::new(clock::time_stamp, &tmpfs_options().with_words(options, memory_pages)?)?)
     });
+}
+
+/// How many objects the heap has of each size, and how much is in whole frames.
+fn write_heap(output: &mut dyn core::fmt::Write) -> core::fmt::Result {
+    for class in HEAP.classes() {
+        writeln!(output, "{:>6} bytes: {:>8} in use, room for {:>8}", class.size, class.in_use, class.capacity)?;
+    }
+    writeln!(output, "frames: {} bytes", HEAP.frame_bytes_in_use())
 }
 
 fn without_options(options: &str) -> Result<(), Errno> {

@@ -62,16 +62,38 @@ const fn batch(class: usize) -> usize {
 struct FreeList {
     first: AtomicPtr<FreeObject>,
     count: AtomicUsize,
+    /// Objects handed out minus objects taken back by this hart; only the sum over all harts means something.
+    in_use: AtomicIsize,
 }
 
 /// What one hart has. The fields are atomics so that statistics may look, and cost what plain fields would.
 struct HartLists {
     classes: [FreeList; CLASSES],
-    /// Bytes handed out minus bytes taken back by this hart; only the sum over all harts means something.
-    bytes_in_use: AtomicIsize,
+    /// The same of bytes in whole frames.
+    frame_bytes_in_use: AtomicIsize,
+}
+
+/// How many objects of a size there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClassUse {
+    /// The size that requests were rounded up to.
+    pub size: usize,
+    /// Objects that are handed out.
+    pub in_use: usize,
+    /// Objects for which there is memory, those in use included.
+    pub capacity: usize,
 }
 
 impl FreeList {
+    const fn new() -> Self {
+        Self { first: AtomicPtr::new(null_mut()), count: AtomicUsize::new(0), in_use: AtomicIsize::new(0) }
+    }
+
+    #[inline]
+    fn note_use(&self, objects: isize) {
+        self.in_use.store(self.in_use.load(Ordering::Relaxed) + objects, Ordering::Relaxed);
+    }
+
     #[inline]
     fn count(&self) -> usize {
         self.count.load(Ordering::Relaxed)
@@ -102,15 +124,14 @@ impl FreeList {
 impl HartLists {
     const fn new() -> Self {
         Self {
-            classes: [const { FreeList { first: AtomicPtr::new(null_mut()), count: AtomicUsize::new(0) } };
-                CLASSES],
-            bytes_in_use: AtomicIsize::new(0),
+            classes: [const { FreeList::new() }; CLASSES],
+            frame_bytes_in_use: AtomicIsize::new(0),
         }
     }
 
-    #[inline]
-    fn note_use(&self, bytes: isize) {
-        self.bytes_in_use.store(self.bytes_in_use.load(Ordering::Relaxed) + bytes, Ordering::Relaxed);
+    fn note_frames(&self, bytes: isize) {
+        let before = self.frame_bytes_in_use.load(Ordering::Relaxed);
+        self.frame_bytes_in_use.store(before + bytes, Ordering::Relaxed);
     }
 }
 
@@ -150,8 +171,23 @@ impl KernelHeap {
 
     /// Bytes that are handed out, in the sizes that they were rounded up to.
     pub fn bytes_in_use(&self) -> usize {
-        let sum: isize = self.harts.iter().map(|(_, hart)| hart.bytes_in_use.load(Ordering::Relaxed)).sum();
-        sum.max(0) as usize
+        let small: usize = self.classes().map(|class| class.size * class.in_use).sum();
+        small + self.frame_bytes_in_use()
+    }
+
+    /// Bytes in whole frames that are handed out.
+    pub fn frame_bytes_in_use(&self) -> usize {
+        let bytes = self.harts.iter().map(|(_, hart)| hart.frame_bytes_in_use.load(Ordering::Relaxed));
+        bytes.sum::<isize>().max(0) as usize
+    }
+
+    /// How many small objects there are of each size.
+    pub fn classes(&self) -> impl Iterator<Item = ClassUse> {
+        CLASS_SIZES.iter().enumerate().map(|(class, &size)| {
+            let lists = self.harts.iter().map(|(_, hart)| hart.classes[class].in_use.load(Ordering::Relaxed));
+            let in_use = lists.sum::<isize>().max(0) as usize;
+            ClassUse { size, in_use, capacity: self.slabs[class].lock().object_count(size) }
+        })
     }
 
     /// Returns this hart's free objects to the slabs, and their frames if they are all free.
@@ -173,7 +209,7 @@ impl KernelHeap {
                 return null_mut();
             }
         }
-        lists.note_use(CLASS_SIZES[class] as isize);
+        list.note_use(1);
         object.cast()
     }
 
@@ -182,8 +218,8 @@ impl KernelHeap {
     #[inline]
     unsafe fn free_small(&self, object: *mut u8, class: usize) {
         let lists = self.harts.masked();
-        lists.note_use(-(CLASS_SIZES[class] as isize));
         let list = &lists.classes[class];
+        list.note_use(-1);
         // SAFETY: passed on to the caller.
         unsafe { list.push(object.cast()) };
         if list.count() > 2 * batch(class) {
@@ -228,7 +264,7 @@ impl KernelHeap {
             ContiguousFrames::allocate(count, align, FrameKind::Kernel).map(ContiguousFrames::into_address)
         };
         let Ok(address) = address else { return null_mut() };
-        self.harts.masked().note_use((count * PAGE_SIZE) as isize);
+        self.harts.masked().note_frames((count * PAGE_SIZE) as isize);
         memory::phys_to_virt(address)
     }
 
@@ -236,7 +272,7 @@ impl KernelHeap {
     /// The memory must come from `allocate_frames(count, align)` and be unused.
     #[cold]
     unsafe fn free_frames(&self, start: *mut u8, count: usize, align: usize) {
-        self.harts.masked().note_use(-((count * PAGE_SIZE) as isize));
+        self.harts.masked().note_frames(-((count * PAGE_SIZE) as isize));
         let address = memory::virt_to_phys(start);
         // SAFETY: passed on to the caller; the same condition as in `allocate_frames` tells which it was.
         unsafe {

@@ -33,6 +33,8 @@ struct Header {
 /// The slabs of one class that have free objects.
 pub(super) struct Slabs {
     first: *mut Header,
+    /// How many there are, those without a free object included.
+    count: usize,
 }
 
 // SAFETY: the slabs belong to whoever has this list, which is kept under a lock.
@@ -53,13 +55,19 @@ const fn capacity(object_size: usize) -> usize {
 
 impl Slabs {
     pub(super) const fn new() -> Self {
-        Self { first: null_mut() }
+        Self { first: null_mut(), count: 0 }
+    }
+
+    /// For how many objects there is room, free or not.
+    pub(super) fn object_count(&self, object_size: usize) -> usize {
+        self.count * capacity(object_size)
     }
 
     /// Takes a free object; null if there is no memory.
     pub(super) fn take(&mut self, object_size: usize) -> *mut FreeObject {
         if self.first.is_null() {
             let Some(slab) = new_slab(object_size) else { return null_mut() };
+            self.count += 1;
             // SAFETY: the slab is fresh.
             unsafe { self.link(slab) };
         }
@@ -105,6 +113,7 @@ impl Slabs {
                 && !(header.next.is_null() && header.previous.is_null())
             {
                 self.unlink(slab);
+                self.count -= 1;
                 free_slab(slab, object_size);
             }
         }

@@ -25,9 +25,8 @@ pub fn end_thread(thread: &Arc<Thread>) {
     let usage = thread.usage();
     let resident = thread.resources().address_space.most_resident() * kernel_hal::PAGE_SIZE;
     let mut table = TABLE.lock();
-    if thread.id() != process.id() {
-        table.remove_thread(thread.id());
-    }
+    // The number of a process stays taken until somebody has waited for it: by the process.
+    table.remove_thread(thread.id());
     let mut family = process.family.lock();
     family.remove_thread(thread.id());
     family.ended_threads.add(&usage);

@@ -290,6 +290,18 @@ static long free_kib(void)
     return value;
 }
 
+/* What our kernel's heap consists of, where there is something to find. */
+static void show_heap(void)
+{
+    char line[128];
+    FILE *file = fopen("/proc/zcore/heap", "r");
+
+    while (file && fgets(line, sizeof line, file))
+        fputs(line, stdout);
+    if (file)
+        fclose(file);
+}
+
 static void clear_folder(void)
 {
     umount2("/tmp/storm", MNT_DETACH);
@@ -419,9 +431,11 @@ int main(int argc, char **argv)
     if (!one_storm(&state, 1500))
         return EXIT_FAILURE;
     long before = free_kib();
+    show_heap();
     if (!one_storm(&state, seconds * 1000))
         return EXIT_FAILURE;
     long after = free_kib();
+    show_heap();
     printf("free memory: %ld KiB before, %ld KiB after\n", before, after);
     bool is_linux = access("/proc/zcore", F_OK) != 0;
     /* Linux keeps slabs and per-CPU lists; the bound is ours. */
