@@ -23,6 +23,7 @@
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/shm.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -338,6 +339,20 @@ static void end_strays(void)
     waitpid(child, NULL, 0);
 }
 
+/* Shared memory lives until it is removed. */
+static void remove_shared_memory(void)
+{
+    struct shmid_ds about;
+    int last = shmctl(0, SHM_INFO, &about);
+
+    for (int index = 0; index <= last; index++) {
+        int id = shmctl(index, SHM_STAT, &about);
+
+        if (id >= 0)
+            shmctl(id, IPC_RMID, NULL);
+    }
+}
+
 struct worker {
     pid_t id;
     long long started;
@@ -412,6 +427,7 @@ static bool one_storm(uint64_t *state, long milliseconds)
     end_strays();
     while (is_well && (waitpid(-1, NULL, 0) > 0 || errno == EINTR))
         continue;
+    remove_shared_memory();
     clear_folder();
     return is_well;
 }
