@@ -105,7 +105,10 @@ mod tests {
         let kernel = VirtAddr::new(crate::LINEAR_MAP);
         assert_eq!(copy_in(&mut [0; 8], kernel).unwrap_err().done, 0);
         let across = zero(VirtAddr::new(USER_END - 4), 8).unwrap_err();
-        assert!(!across.fault.address.is_user(), "a fault that could be resolved would be met again and again");
+        assert!(
+            !across.fault.address.is_user(),
+            "a fault that could be resolved would be met again and again"
+        );
     }
 
     #[test]

@@ -156,7 +156,11 @@ fn register_file_systems() {
 /// How many objects the heap has of each size, and how much is in whole frames.
 fn write_heap(output: &mut dyn core::fmt::Write) -> core::fmt::Result {
     for class in HEAP.classes() {
-        writeln!(output, "{:>6} bytes: {:>8} in use, room for {:>8}", class.size, class.in_use, class.capacity)?;
+        writeln!(
+            output,
+            "{:>6} bytes: {:>8} in use, room for {:>8}",
+            class.size, class.in_use, class.capacity
+        )?;
     }
     writeln!(output, "frames: {} bytes", HEAP.frame_bytes_in_use())
 }

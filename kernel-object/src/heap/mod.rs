@@ -123,10 +123,7 @@ impl FreeList {
 
 impl HartLists {
     const fn new() -> Self {
-        Self {
-            classes: [const { FreeList::new() }; CLASSES],
-            frame_bytes_in_use: AtomicIsize::new(0),
-        }
+        Self { classes: [const { FreeList::new() }; CLASSES], frame_bytes_in_use: AtomicIsize::new(0) }
     }
 
     fn note_frames(&self, bytes: isize) {
