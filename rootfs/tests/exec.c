@@ -8,6 +8,7 @@
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
 #define SELF "/tests/exec"
@@ -334,4 +335,39 @@ CASE(vfork_waits_until_exec)
     }
     CHECK_EQUAL(reached, 1);
     CHECK_EQUAL(status_of(child), 0);
+}
+
+CASE(who_writes_a_program_and_who_runs_it_exclude_each_other)
+{
+    char *arguments[] = {"copy", "no case has this name", NULL};
+    char bytes[4096];
+    ssize_t count;
+    int status;
+
+    if (access("/proc/self/exe", W_OK) != 0 && errno == EROFS)
+        SKIP("the program lies where nothing can be written");
+    CHECK_FAILS(open("/proc/self/exe", O_WRONLY), ETXTBSY);
+    CHECK_FAILS(open("/proc/self/exe", O_RDWR), ETXTBSY);
+    CHECK_FAILS(open("/proc/self/exe", O_RDONLY | O_TRUNC), ETXTBSY);
+    CHECK_FAILS(truncate("/proc/self/exe", 0), ETXTBSY);
+
+    mkdir("/tmp", 0777);
+    int source = open("/proc/self/exe", O_RDONLY);
+    int writer = open("/tmp/written", O_WRONLY | O_CREAT | O_TRUNC, 0755);
+    REQUIRE(source >= 0 && writer >= 0);
+    while ((count = read(source, bytes, sizeof bytes)) > 0)
+        REQUIRE(write(writer, bytes, count) == count);
+    CHECK_FAILS(execv("/tmp/written", arguments), ETXTBSY);
+    close(writer);
+    pid_t child = fork();
+    if (child == 0) {
+        execv("/tmp/written", arguments);
+        _exit(FAILED);
+    }
+    CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    /* It has ended: it may be written again. */
+    writer = open("/tmp/written", O_WRONLY);
+    CHECK(writer >= 0);
+    close(writer);
+    unlink("/tmp/written");
 }

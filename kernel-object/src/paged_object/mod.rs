@@ -33,6 +33,7 @@ mod size;
 #[cfg(all(test, not(miri)))]
 mod tests;
 mod write_back;
+mod writers;
 
 use alloc::sync::Arc;
 use core::fmt;
@@ -55,6 +56,7 @@ pub use read_ahead::{Spawner, set_spawner};
 pub use reclaim::reclaim;
 pub use seals::{Sealed, Seals};
 pub use shared_pages::SharedPages;
+pub use writers::{WriteAccess, WriteDenial};
 
 /// The most bytes an object can have: page numbers stay far from the ends of their type.
 pub const LARGEST_SIZE: u64 = i64::MAX as u64 & !(PAGE_SIZE as u64 - 1);
@@ -83,6 +85,7 @@ pub struct PagedObject {
     cache_number: Option<u64>,
     /// What may no longer be done to it: [`Seals`].
     seals: AtomicU8,
+    writers: writers::Writers,
 }
 
 /// What a look for a page found.
@@ -151,6 +154,7 @@ impl PagedObject {
             wants_read_ahead: AtomicBool::new(false),
             cache_number: None,
             seals: AtomicU8::new(Seals::SEAL.bits()),
+            writers: writers::Writers::new(),
         }
     }
 

@@ -28,6 +28,7 @@ use core::any::Any;
 use core::fmt;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use kernel_object::paged_object::WriteAccess;
 use ksync::{Once, Rank, SpinLock};
 use linux_abi::Errno;
 use linux_abi::file::{FASYNC, O_ACCMODE, O_RDONLY, O_WRONLY, OpenFlags};
@@ -192,6 +193,8 @@ pub use crate::user_buffer::UserMemory;
 pub struct OpenFile {
     file: Arc<dyn File>,
     place: Option<Place>,
+    /// Held as long as the opening is there, if it may write.
+    _write_access: Option<WriteAccess>,
     access: u32,
     status: AtomicU32,
     is_seekable: bool,
@@ -216,6 +219,24 @@ fn written_place(place: Option<&Place>, access: u32) -> Option<&Place> {
 impl OpenFile {
     /// Opens `file`; `place` is where a path walk found it.
     pub fn new(file: Arc<dyn File>, place: Option<Place>, flags: OpenFlags) -> Arc<Self> {
+        Self::with(file, place, flags, None)
+    }
+
+    /// Opens what a path walk found. `ETXTBSY` if that would be for writing, and a program runs that is in it.
+    pub fn at(file: Arc<dyn File>, place: Place, flags: OpenFlags) -> Result<Arc<Self>, Errno> {
+        let access = match written_place(Some(&place), flags.bits() & O_ACCMODE) {
+            Some(place) => place.write_access()?,
+            None => None,
+        };
+        Ok(Self::with(file, Some(place), flags, access))
+    }
+
+    fn with(
+        file: Arc<dyn File>,
+        place: Option<Place>,
+        flags: OpenFlags,
+        write_access: Option<WriteAccess>,
+    ) -> Arc<Self> {
         let status = flags & (CHANGEABLE | OpenFlags::DSYNC | OpenFlags::SYNC);
         if !(status & CHANGEABLE).is_empty() {
             // Nothing is refused at the beginning that `open` has let pass.
@@ -229,6 +250,7 @@ impl OpenFile {
         let opening = Arc::new(Self {
             file,
             place,
+            _write_access: write_access,
             access,
             status: AtomicU32::new((status | flags & OpenFlags::DIRECTORY).bits()),
             is_seekable,

@@ -51,7 +51,7 @@ pub fn try_open(route: Route<'_>, flags: OpenFlags) -> Attempt<Arc<OpenFile>> {
     }
     try_check(route.credentials, &place, flags)?;
     let file = try_object(&place, flags)?;
-    Ok(OpenFile::new(file, Some(place), flags))
+    Ok(OpenFile::at(file, place, flags)?)
 }
 
 /// Opens a path, creating the file if `flags` say so. `permissions` are those of a created file, before the mask.
@@ -71,7 +71,7 @@ pub async fn open(route: Route<'_>, flags: OpenFlags, permissions: u32) -> Resul
             Destination::Free(last) => match create(route, &last, permissions).await {
                 Ok(place) => {
                     let file = complete(|| try_object(&place, flags)).await?;
-                    return Ok(OpenFile::new(file, Some(place), flags));
+                    return OpenFile::at(file, place, flags);
                 }
                 // Somebody else was faster.
                 Err(Errno::EEXIST) if !must_be_new => {}
@@ -87,7 +87,7 @@ pub async fn open(route: Route<'_>, flags: OpenFlags, permissions: u32) -> Resul
         place.change_size(route.credentials, 0).await?;
     }
     let file = complete(|| try_object(&place, flags)).await?;
-    Ok(OpenFile::new(file, Some(place), flags))
+    OpenFile::at(file, place, flags)
 }
 
 async fn create(route: Route<'_>, last: &LastComponent<'_>, permissions: u32) -> Result<Place, Errno> {

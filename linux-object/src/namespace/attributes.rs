@@ -1,9 +1,10 @@
 //! Changing what is known about a file: permissions, owner, times.
 
+use kernel_object::paged_object::WriteAccess;
 use linux_abi::Errno;
 use linux_abi::inotify::WatchMask;
 use linux_abi::stat::FileType;
-use rcore_fs::{AttributeChanges, Metadata, TimeChange};
+use rcore_fs::{AttributeChanges, Contents, Metadata, TimeChange};
 
 use super::Place;
 use crate::credentials::{Capabilities, Credentials, Permission};
@@ -107,6 +108,7 @@ impl Place {
 
     /// Gives a regular file another size (`truncate`); who may do so has been checked.
     pub async fn change_size(&self, credentials: &Credentials, size: u64) -> Result<(), Errno> {
+        let _access = self.write_access()?;
         let metadata = self.inode().metadata().await?;
         let permissions = Some(without_set_id(credentials, &metadata))
             .filter(|&permissions| permissions != metadata.permissions);
@@ -114,6 +116,14 @@ impl Place {
         self.inode().set_attributes(&changes).await?;
         self.note(WatchMask::MODIFY);
         Ok(())
+    }
+
+    /// The right to write a file that has pages. `ETXTBSY` if a program runs that is in it.
+    pub fn write_access(&self) -> Result<Option<WriteAccess>, Errno> {
+        match self.inode().contents() {
+            Contents::Pages(pages) => WriteAccess::of(&pages).map(Some).ok_or(Errno::ETXTBSY),
+            _ => Ok(None),
+        }
     }
 
     /// Tells who watches it.

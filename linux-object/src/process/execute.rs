@@ -4,6 +4,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use kernel_hal::UserContext;
+use kernel_object::paged_object::WriteDenial;
 use linux_abi::Errno;
 use linux_abi::resource::RLIMIT_STACK;
 
@@ -60,6 +61,7 @@ pub async fn execute(
             None => walk(paths, &credentials, None, &path, true).await?,
         };
         let pages = program::executable_pages(&place, &credentials).await?;
+        let unwritten = WriteDenial::of(&pages).ok_or(Errno::ETXTBSY)?;
         let start = program::read_start(&pages).await?;
         if let Some(script) = Interpreter::parse(&start) {
             if path_is_hidden {
@@ -82,6 +84,7 @@ pub async fn execute(
         let is_fixed = process.flags().contains(ProcessFlags::NOT_RANDOMIZED) && !is_secure;
         let source = ProgramSource {
             place,
+            unwritten,
             path,
             arguments,
             environment,

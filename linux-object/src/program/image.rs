@@ -4,6 +4,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Range;
 
+use kernel_object::paged_object::WriteDenial;
 use ksync::Once;
 
 use crate::namespace::Place;
@@ -13,6 +14,8 @@ use crate::namespace::Place;
 pub struct ProgramImage {
     /// The file that was executed.
     pub executable: Option<Place>,
+    /// Nobody writes the file meanwhile.
+    pub unwritten: Option<WriteDenial>,
     /// Where its code lies.
     pub code: Range<usize>,
     /// Where its initialised data lies.

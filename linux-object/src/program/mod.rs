@@ -17,7 +17,7 @@ use kernel_hal::{PAGE_SIZE, VirtAddr};
 use kernel_object::address_space::{
     AddressSpace, Limits, MapBacking, MapError, MapRequest, Origin, Placement, Protection,
 };
-use kernel_object::paged_object::PagedObject;
+use kernel_object::paged_object::{PagedObject, WriteDenial};
 use linux_abi::Errno;
 use linux_abi::auxiliary_vector as tag;
 use linux_abi::rseq::{RSEQ_ALIGNMENT, RSEQ_FEATURE_SIZE};
@@ -53,6 +53,8 @@ pub struct LoadedProgram {
 pub struct ProgramSource<'a> {
     /// The file.
     pub place: Place,
+    /// Nobody writes it meanwhile.
+    pub unwritten: WriteDenial,
     /// Its path, as the program is told.
     pub path: Vec<u8>,
     /// The arguments.
@@ -153,6 +155,7 @@ pub async fn load(
     };
     let image = ProgramImage {
         executable: Some(source.place.clone()),
+        unwritten: Some(source.unwritten),
         code: range_of(|segment| segment.executable),
         data: range_of(|segment| segment.writable),
         stack_start: initial.stack_pointer,
