@@ -9,6 +9,7 @@
 
 mod close;
 mod connect;
+mod flow;
 mod information;
 mod listen;
 mod transfer;
