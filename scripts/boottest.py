@@ -210,6 +210,20 @@ CASES += [
          expect=(r"^6,0,\d+,-;zcore: zCore Async",), **LOUD),
 ]
 
+# What stays in the machine goes as packets, too.
+CASES += [Case(f"{name}-packets", f"rdinit=/init tcp_fusion=off -- /tests/{name}", expect=(r"ended with status 0",), linux=False)
+          for name in ("tcp", "tcp_ports", "udp", "inet6", "poll", "select", "epoll", "signal_driven", "uring_socket", "sendfile")]
+
+# A megabyte to somebody who sends it back, by a card that is good and by one that is not.
+SENT_BACK = "user,restrict=on,guestfwd=tcp:10.0.2.100:7-cmd:cat"
+SEND = ('rdinit=/init -- sh -c "until grep -q eth0 /proc/net/route; do sleep 1; done; head -c 1000000 /dev/urandom >/there; '
+        'touch /back; nc 10.0.2.100 7 </there >/back & until [ $(stat -c %s /back) = 1000000 ]; do sleep 1; done; cmp /there /back"')
+CASES += [
+    Case("network-card", f"ip=dhcp {SEND}", linux=False, options=(("network", SENT_BACK),)),
+    Case("network-card-faults", f"ip=dhcp network_faults=seed=5,loss=50000,repeat=30000,exchange=30000,damage=20000 {SEND}",
+         linux=False, options=(("network", SENT_BACK),)),
+]
+
 
 # Scripts beside the guest tests: the first is in CASES, the second runs the others.
 NO_TESTS = ("boot.sh", "together.sh")

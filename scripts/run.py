@@ -4,6 +4,7 @@ initial file system alone."""
 
 import argparse
 import os
+import socket
 
 import guest
 import imagerecipe
@@ -11,6 +12,8 @@ import qemu
 from environment import PROJECT, main
 
 NO_IMAGE = "none"
+# Ports of the host that lead into the machine: Redis' own, and one for web servers.
+FORWARDED_PORTS = (6379, 8080)
 
 
 def image_machine(machine, image, linux, drive_options=""):
@@ -42,11 +45,37 @@ def add_image_argument(parser):
     parser.add_argument("--image", choices=[NO_IMAGE, *imagerecipe.names()], default=NO_IMAGE, help="a disk image as the root")
 
 
+def _is_free(port):
+    with socket.socket() as listener:
+        # As QEMU does: what is left of old connections does not count.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def add_network(machine):
+    """A card in QEMU's user network, where nothing needs to be root; the machine asks it for its address."""
+    forwards = []
+    for port in FORWARDED_PORTS:
+        if _is_free(port):
+            forwards.append(f"hostfwd=tcp:127.0.0.1:{port}-:{port}")
+        else:
+            print(f"port {port} of this host is taken: it does not lead into the machine")
+    machine.network = ",".join(["user", *forwards])
+    if "ip=" not in machine.append:
+        machine.append = f"ip=dhcp {machine.append}"
+
+
 def _main():
     parser = argparse.ArgumentParser(description="Boot to a prompt in QEMU.")
     qemu.add_arguments(parser)
     add_image_argument(parser)
     machine = prepare(parser.parse_args())
+    if not machine.network:
+        add_network(machine)
     os.chdir(PROJECT)
     qemu.interactive(machine)
 

@@ -36,6 +36,16 @@ impl Rank {
     pub const PORTS: Self = Self::new(1320, "ports");
     /// A queue of datagrams, and who an endpoint for them is connected with. Under the ports.
     pub const DATAGRAMS: Self = Self::new(1330, "datagrams");
+    /// Connections that are kept alive by nobody but the network: handshakes, and closed ones that still have something to do.
+    pub const KEPT_CONNECTIONS: Self = Self::new(1332, "kept connections");
+    /// The state of one connection over packets. What it sends is sent under it.
+    pub const FLOW: Self = Self::new(1340, "flow");
+    /// The deadlines of flows. Under a flow.
+    pub const NETWORK_TIMERS: Self = Self::new(1345, "network timers");
+    /// What a network interface is called by, and whom it knows. Under a flow.
+    pub const INTERFACE: Self = Self::new(1350, "interface");
+    /// Packets that wait to be sent or taken in. Under an interface.
+    pub const PACKETS: Self = Self::new(1355, "packets");
     /// The mount table, looked up during path walks.
     pub const MOUNT_TABLE: Self = Self::new(1400, "mount table");
     /// A filesystem's own tables: superblock, allocation groups.

@@ -50,6 +50,12 @@ impl Address {
         self == Self::ANY_V4 || self == Self::ANY_V6
     }
 
+    /// Whether many have it.
+    pub const fn is_multicast(self) -> bool {
+        let octets = self.octets();
+        if self.is_v4() { octets[12] & 0xf0 == 0xe0 } else { octets[0] == 0xff }
+    }
+
     /// Whether it is one of this machine's addresses for itself.
     pub const fn is_loopback(self) -> bool {
         self.0 == LOOPBACK_V6 || (self.is_v4() && self.v4_octets()[0] == 127)

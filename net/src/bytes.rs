@@ -66,7 +66,7 @@ impl Segment {
     }
 
     fn room(&self) -> usize {
-        let size = if let Storage::Small(_) = self.storage { SMALL_BYTES } else { PAGE_SIZE };
+        let size = if let Storage::Small(bytes) = &self.storage { bytes.len() } else { PAGE_SIZE };
         size - self.end
     }
 
@@ -135,6 +135,16 @@ impl ByteQueue {
         Ok(())
     }
 
+    /// Takes in bytes that lie in memory of their own already.
+    pub fn adopt(&mut self, bytes: Vec<u8>) -> Result<(), Errno> {
+        self.segments.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+        let end = bytes.len();
+        self.segments.push_back(Segment { storage: Storage::Small(bytes.into_boxed_slice()), start: 0, end });
+        self.bytes += end;
+        self.total += end as u64;
+        Ok(())
+    }
+
     /// Gives out bytes, as many as there is room for.
     pub fn drain<B: Bytes>(&mut self, sink: &mut B) -> Result<(), B::Stop> {
         while self.bytes > 0 && sink.remaining() > 0 {
@@ -175,7 +185,10 @@ impl ByteQueue {
         if segment.start < segment.end {
             return;
         }
-        if is_only && let Storage::Small(_) = segment.storage {
+        if is_only
+            && let Storage::Small(bytes) = &segment.storage
+            && bytes.len() == SMALL_BYTES
+        {
             (segment.start, segment.end) = (0, 0);
         } else {
             self.segments.pop_front();

@@ -18,9 +18,12 @@ extern crate std;
 pub mod address;
 pub mod bytes;
 pub mod options;
+mod packet;
 pub mod ports;
+pub mod random;
 pub mod route;
 pub mod settings;
+pub mod stack;
 pub mod tcp;
 #[cfg(test)]
 mod test_support;

@@ -18,6 +18,18 @@ pub struct Options {
     pub broadcast: bool,
     /// `SO_LINGER`: seconds, if it is on.
     pub linger: Option<u32>,
+    /// `TCP_NODELAY`.
+    pub no_delay: bool,
+    /// `TCP_CORK`.
+    pub cork: bool,
+    /// `SO_KEEPALIVE`.
+    pub keep_alive: bool,
+    /// `TCP_KEEPIDLE`, in seconds.
+    pub keep_idle: Option<u32>,
+    /// `TCP_KEEPINTVL`, in seconds.
+    pub keep_interval: Option<u32>,
+    /// `TCP_KEEPCNT`.
+    pub keep_count: Option<u8>,
     /// `TCP_DEFER_ACCEPT`, in seconds.
     pub defer_accept: u32,
     /// `SO_RCVTIMEO`.

@@ -1,6 +1,6 @@
 //! What `/proc/sys/net` sets, and the sizes that follow.
 
-use core::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
 
 /// The largest backlog of a listener (`net.core.somaxconn`).
 pub static LARGEST_BACKLOG: AtomicUsize = AtomicUsize::new(4096);
@@ -36,4 +36,16 @@ pub fn set_ephemeral_ports(first: u16, last: u16) -> bool {
     FIRST_EPHEMERAL.store(first, Ordering::Relaxed);
     LAST_EPHEMERAL.store(last, Ordering::Relaxed);
     true
+}
+
+static IS_FUSED: AtomicBool = AtomicBool::new(true);
+
+/// Whether what stays in this machine is carried without packets.
+pub fn is_fused() -> bool {
+    IS_FUSED.load(Ordering::Relaxed)
+}
+
+/// Sets that, for connections that are made from now on.
+pub fn set_fused(is_fused: bool) {
+    IS_FUSED.store(is_fused, Ordering::Relaxed);
 }

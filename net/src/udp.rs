@@ -11,11 +11,14 @@ use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering
 use ksync::{Rank, SpinLock, WaitQueue};
 use linux_abi::Errno;
 use linux_abi::poll::PollEvents;
+use smoltcp::wire::{IpProtocol, UdpPacket, UdpRepr};
 
 use crate::address::{Address, Name, Scope};
 use crate::options::Options;
+use crate::packet::{HOP_LIMIT, Opened, Packet, checksums, wire_address};
 use crate::ports::{Claim, Listed, Ports};
-use crate::{READABLE, WRITABLE, route, settings};
+use crate::stack::card::Card;
+use crate::{READABLE, WRITABLE, route, settings, stack};
 
 /// The ports of UDP.
 pub static PORTS: Ports<Endpoint> = Ports::new();
@@ -264,13 +267,11 @@ impl Endpoint {
         self.bind_any(user)?;
         let from = Name::new(source, self.local_name().port);
         let to = Name::new(address, to.port);
+        if !route::is_own(address) || !settings::is_fused() {
+            return send_packets(from, to, &bytes);
+        }
         let datagram = Arc::new(Datagram { from, to: address, bytes });
-        let pick = usize::from(from.port);
-        let hears = |endpoint: &Self, wanted: Option<Name>| *endpoint.remote.lock() == wanted;
-        let receiver = PORTS
-            .find(to, pick, |endpoint| hears(endpoint, Some(from)))
-            .or_else(|| PORTS.find(to, pick, |endpoint| hears(endpoint, None)));
-        match receiver {
+        match receiver_of(from, to) {
             Some(receiver) => receiver.take_in(datagram),
             None if connected == Some(to) => {
                 self.error.store(Errno::ECONNREFUSED as i32, Ordering::Release);
@@ -365,6 +366,69 @@ impl Endpoint {
         if was_bound {
             PORTS.unbind(port, self);
         }
+    }
+}
+
+/// Who is to receive what is sent from one name to another.
+fn receiver_of(from: Name, to: Name) -> Option<Arc<Endpoint>> {
+    let pick = usize::from(from.port);
+    let hears = |endpoint: &Endpoint, wanted: Option<Name>| *endpoint.remote.lock() == wanted;
+    PORTS
+        .find(to, pick, |endpoint| hears(endpoint, Some(from)))
+        .or_else(|| PORTS.find(to, pick, |endpoint| hears(endpoint, None)))
+}
+
+/// Sends a datagram as a packet: `EMSGSIZE` if it does not fit into one.
+fn send_packets(from: Name, to: Name, bytes: &[u8]) -> Result<(), Errno> {
+    let header = UdpRepr { src_port: from.port, dst_port: to.port };
+    let len = header.header_len() + bytes.len();
+    let ip_bytes = if to.address.is_v4() { 20 } else { 40 };
+    if len + ip_bytes > stack::packet_limit(to.address) {
+        return Err(Errno::EMSGSIZE);
+    }
+    let built = Packet::ip(from.address, to.address, IpProtocol::Udp, len, HOP_LIMIT);
+    let (mut packet, start) = built.ok_or(Errno::ENOBUFS)?;
+    header.emit(
+        &mut UdpPacket::new_unchecked(&mut packet.as_mut()[start..]),
+        &wire_address(from.address),
+        &wire_address(to.address),
+        bytes.len(),
+        |place| place.copy_from_slice(bytes),
+        &checksums(stack::needs_checksums(to.address)),
+    );
+    stack::send(packet, to.address);
+    stack::loopback::QUEUE.take_in();
+    Ok(())
+}
+
+/// Takes a datagram in; false if it was none, or nobody's.
+pub(crate) fn receive_packet(opened: &Opened<'_>, packet: &Packet, card: Option<&Card>) -> bool {
+    let (source, destination) = (wire_address(opened.source), wire_address(opened.destination));
+    let Ok(datagram) = UdpPacket::new_checked(opened.payload) else { return false };
+    let Ok(header) = UdpRepr::parse(&datagram, &source, &destination, &checksums(!packet.is_verified)) else {
+        return false;
+    };
+    let (from, to) =
+        (Name::new(opened.source, header.src_port), Name::new(opened.destination, header.dst_port));
+    let Some(receiver) = receiver_of(from, to) else {
+        if card.is_none() || route::is_own(opened.destination) {
+            stack::refuse(opened);
+        }
+        return false;
+    };
+    let mut bytes = Vec::new();
+    if bytes.try_reserve_exact(datagram.payload().len()).is_ok() {
+        bytes.extend_from_slice(datagram.payload());
+        receiver.take_in(Arc::new(Datagram { from, to: opened.destination, bytes }));
+    }
+    true
+}
+
+/// Nobody was where this name sent something.
+pub(crate) fn be_refused(own: Name, to: Name) {
+    if let Some(endpoint) = PORTS.find(own, 0, |endpoint| *endpoint.remote.lock() == Some(to)) {
+        endpoint.error.store(Errno::ECONNREFUSED as i32, Ordering::Release);
+        endpoint.changed.wake_all();
     }
 }
 

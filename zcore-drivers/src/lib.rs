@@ -2,6 +2,7 @@
 //!
 //! * [`serial::SerialPort`]: the NS16550 UART and the virtio console.
 //! * [`block::BlockDevice`]: the virtio disk.
+//! * [`network::NetworkDevice`]: the virtio network card.
 //! * [`entropy::EntropySource`]: the virtio entropy device.
 //!
 //! Principles:
@@ -28,6 +29,7 @@ pub mod entropy;
 pub mod interrupt_registry;
 #[cfg(not(target_os = "none"))]
 pub mod model;
+pub mod network;
 pub mod probe;
 pub mod random;
 pub mod real_time_clock;

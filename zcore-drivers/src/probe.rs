@@ -17,11 +17,13 @@ use virtio_drivers::transport::{DeviceType, DeviceTypeError, Transport};
 use crate::block::BlockDevice;
 use crate::entropy::EntropySource;
 use crate::interrupt_registry::RegisterError;
+use crate::network::NetworkDevice;
 use crate::serial::SerialPort;
 use crate::virtio::VirtioError;
 use crate::virtio::block::VirtioBlock;
 use crate::virtio::console::VirtioConsole;
 use crate::virtio::entropy::VirtioEntropy;
+use crate::virtio::network::VirtioNetwork;
 use crate::{InterruptHandler, InterruptRegistry};
 
 /// A device and what programs call it.
@@ -49,6 +51,13 @@ pub enum Finding {
     },
     /// A console with this name.
     Console(String),
+    /// A network card.
+    Card {
+        /// Its name.
+        name: String,
+        /// Its Ethernet address.
+        address: [u8; 6],
+    },
     /// An entropy source.
     Entropy,
     /// A device without a driver: its type number.
@@ -70,6 +79,9 @@ impl fmt::Display for Finding {
                 if *read_only { write!(f, ", read-only") } else { Ok(()) }
             }
             Self::Console(name) => write!(f, "console {name}"),
+            Self::Card { name, address: [a, b, c, d, e, g] } => {
+                write!(f, "network card {name}, {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+            }
             Self::Entropy => write!(f, "entropy source"),
             Self::NoDriver(number) => write!(f, "device of type {number}, for which there is no driver"),
             Self::NotVirtio(error) => write!(f, "not usable: {error}"),
@@ -80,29 +92,18 @@ impl fmt::Display for Finding {
 }
 
 /// The devices that were found.
-pub struct FoundDevices<T> {
+#[derive(Default)]
+pub struct FoundDevices {
     /// Disks in the order of their names.
     pub disks: Vec<Named<dyn BlockDevice>>,
     /// Consoles in the order of their names.
     pub consoles: Vec<Named<dyn SerialPort>>,
     /// Entropy sources.
     pub entropy: Vec<Arc<dyn EntropySource>>,
-    /// Network devices, for whoever drives them; they have not been touched.
-    pub network: Vec<(VirtioMmio, T)>,
+    /// Network cards in the order of their names.
+    pub cards: Vec<Named<dyn NetworkDevice>>,
     /// What is in each slot, for a report.
     pub findings: Vec<(VirtioMmio, Finding)>,
-}
-
-impl<T> Default for FoundDevices<T> {
-    fn default() -> Self {
-        Self {
-            disks: Vec::new(),
-            consoles: Vec::new(),
-            entropy: Vec::new(),
-            network: Vec::new(),
-            findings: Vec::new(),
-        }
-    }
 }
 
 /// The slots of the machine with their transports.
@@ -126,7 +127,7 @@ pub fn probe<T: Transport + Send + 'static>(
     slots: impl Iterator<Item = (VirtioMmio, Result<T, MmioError>)>,
     interrupts: &InterruptRegistry,
     mut enable_line: impl FnMut(u32),
-) -> FoundDevices<T> {
+) -> FoundDevices {
     let mut found = FoundDevices::default();
     for (slot, transport) in slots {
         let finding = match transport {
@@ -148,7 +149,7 @@ fn probe_slot<T: Transport + Send + 'static>(
     transport: T,
     interrupts: &InterruptRegistry,
     enable_line: &mut impl FnMut(u32),
-    found: &mut FoundDevices<T>,
+    found: &mut FoundDevices,
 ) -> Result<Finding, Finding> {
     let mut attach = |name, handler: Arc<dyn InterruptHandler>| {
         interrupts.register(slot.interrupt, name, handler).map_err(Finding::NoInterrupt)?;
@@ -178,8 +179,12 @@ fn probe_slot<T: Transport + Send + 'static>(
             Ok(Finding::Entropy)
         }
         DeviceType::Network => {
-            found.network.push((slot, transport));
-            Ok(Finding::NoDriver(DeviceType::Network as u32))
+            let device = Arc::new(VirtioNetwork::new(transport).map_err(Finding::Failed)?);
+            attach("virtio network", device.clone())?;
+            let name = alloc::format!("eth{}", found.cards.len());
+            let address = device.information().address;
+            found.cards.push(Named { name: name.clone(), device });
+            Ok(Finding::Card { name, address })
         }
         other => Ok(Finding::NoDriver(other as u32)),
     }

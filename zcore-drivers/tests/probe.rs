@@ -51,7 +51,7 @@ fn devices_get_drivers_lines_and_names_in_the_order_of_the_slots() {
     let registry = InterruptRegistry::new();
     let mut enabled = Vec::new();
     let found = probe(slots.into_iter(), &registry, |line| enabled.push(line));
-    assert_eq!(enabled, [8, 7, 6, 4]);
+    assert_eq!(enabled, [8, 7, 6, 5, 4]);
     let findings: Vec<Finding> = found.findings.iter().map(|(_, finding)| finding.clone()).collect();
     let disk = |name: &str, sectors, read_only| Finding::Disk { name: name.into(), sectors, read_only };
     assert_eq!(
@@ -60,7 +60,7 @@ fn devices_get_drivers_lines_and_names_in_the_order_of_the_slots() {
             disk("vda", 64, false),
             Finding::Console("hvc0".into()),
             disk("vdb", 128, true),
-            Finding::NoDriver(1),
+            Finding::Card { name: "eth0".into(), address: [2, 0, 0, 0, 0, 1] },
             Finding::Entropy,
             Finding::Failed(VirtioError::BadQueue(0)),
             Finding::Empty,
@@ -70,7 +70,7 @@ fn devices_get_drivers_lines_and_names_in_the_order_of_the_slots() {
         ]
     );
     assert_eq!(findings[0].to_string(), "disk vda, 32 KiB");
-    assert_eq!(found.network.len(), 1);
+    assert_eq!(found.cards.len(), 1);
     assert_eq!((found.disks.len(), found.consoles.len(), found.entropy.len()), (2, 1, 1));
 
     // The line leads to the disk.

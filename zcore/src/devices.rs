@@ -16,7 +16,7 @@ use zcore_drivers::probe::{self, Named, mmio_slots};
 use zcore_drivers::real_time_clock::Goldfish;
 use zcore_drivers::serial::{MmioRegisters, Ns16550, SerialPort};
 
-use crate::{command_line, interrupts, panic};
+use crate::{command_line, interrupts, network, panic};
 
 /// Random bytes that a device gives for the kernel's own generator.
 const ENTROPY_BYTES: usize = 64;
@@ -78,6 +78,7 @@ pub fn probe(description: &MachineDescription<'_>) {
         }
     }
     choose_console(uart.into_iter().chain(found.consoles));
+    network::start(found.cards);
     for source in found.entropy {
         executor::spawn(TaskOptions::new("entropy"), seed_from(source)).detach();
     }

@@ -12,6 +12,7 @@ mod diagnostics;
 mod interrupts;
 mod kernel_log;
 mod kernel_test;
+mod network;
 mod panic;
 mod root_file_system;
 mod symbols;

@@ -5,6 +5,7 @@ use core::fmt::Write;
 
 use net::address::{Address, Name};
 use net::ports::{Listed, Remains};
+use net::stack::{card, interfaces};
 use net::tcp::{Condition, State, state_of_remains};
 use net::{tcp, udp};
 use rcore_fs::INode;
@@ -12,10 +13,12 @@ use rcore_fs::generated::{ContentBuffer, DirectoryNode, FileNode, dynamic_inode_
 
 use super::process::Subject;
 use super::text::{Produced, Text};
+use crate::socket::internet::interface;
 
 type Writer = fn(&mut ContentBuffer) -> Produced;
 
 const FILES: &[(&str, Writer)] = &[
+    ("arp", neighbours),
     ("dev", devices),
     ("if_inet6", addresses),
     ("route", routes),
@@ -193,34 +196,84 @@ fn udp_sockets(output: &mut ContentBuffer, is_v6: bool) -> Produced {
     Ok(())
 }
 
-/// Nothing of what goes through `lo` is a packet.
+/// What is carried inside the machine without packets is in no counter.
 fn devices(output: &mut ContentBuffer) -> Produced {
     writeln!(output, "Inter-|   Receive                                                |  Transmit")?;
     writeln!(
         output,
         " face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed"
     )?;
-    writeln!(
-        output,
-        "    lo: {:7} {:7} {:4} {:4} {:4} {:5} {:10} {:9} {:8} {:7} {:4} {:4} {:4} {:5} {:7} {:10}",
-        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
-    )?;
+    for interface in interfaces::all() {
+        let [received, received_bytes, sent, sent_bytes, lost] = interface.counters;
+        writeln!(
+            output,
+            "{:>6}: {received_bytes:7} {received:7} {:4} {:4} {:4} {:5} {:10} {:9} {sent_bytes:8} {sent:7} {:4} {lost:4} {:4} {:5} {:7} {:10}",
+            interface.name, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
+        )?;
+    }
     Ok(())
 }
 
 fn addresses(output: &mut ContentBuffer) -> Produced {
-    for octet in Address::LOOPBACK_V6.octets() {
-        write!(output, "{octet:02x}")?;
+    for interface in interfaces::all() {
+        for &(address, bits) in &interface.v6 {
+            for octet in address.octets() {
+                write!(output, "{octet:02x}")?;
+            }
+            let scope = match address.octets() {
+                _ if address.is_loopback() => 0x10,
+                [0xfe, second, ..] if second & 0xc0 == 0x80 => 0x20,
+                [0xfe, second, ..] if second & 0xc0 == 0xc0 => 0x40,
+                _ => 0,
+            };
+            writeln!(output, " {:02x} {bits:02x} {scope:02x} 80 {:>8}", interface.index, interface.name)?;
+        }
     }
-    Ok(writeln!(output, " 01 80 10 80 {:>8}", "lo")?)
+    Ok(())
 }
 
 fn routes(output: &mut ContentBuffer) -> Produced {
     // The way to the machine itself is none of the table's.
-    Ok(writeln!(
-        output,
-        "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT"
-    )?)
+    writeln!(output, "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT")?;
+    for route in interfaces::routes() {
+        let (network, bits) = route.destination;
+        if !network.is_v4() {
+            continue;
+        }
+        let word = |octets: [u8; 4]| u32::from_le_bytes(octets);
+        let gateway = word(route.gateway.unwrap_or(Address::ANY_V4).v4_octets());
+        // `RTF_UP`, `RTF_GATEWAY`.
+        let flags = 1 | u32::from(route.gateway.is_some()) << 1;
+        writeln!(
+            output,
+            "{}\t{:08X}\t{gateway:08X}\t{flags:04X}\t0\t0\t0\t{:08X}\t0\t0\t0",
+            route.interface,
+            word(network.v4_octets()),
+            word(interface::mask(bits))
+        )?;
+    }
+    Ok(())
+}
+
+/// Who is known by Ethernet addresses, of IPv4.
+fn neighbours(output: &mut ContentBuffer) -> Produced {
+    writeln!(output, "IP address       HW type     Flags       HW address            Mask     Device")?;
+    for card in card::all() {
+        for (address, hardware) in card.neighbours() {
+            if !address.is_v4() {
+                continue;
+            }
+            let flags = if hardware.is_some() { 2 } else { 0 };
+            let [a, b, c, d, e, f] = hardware.unwrap_or_default();
+            let address = alloc::format!("{address:?}");
+            writeln!(
+                output,
+                "{address:<16} 0x1         0x{flags:x}         {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}     *        {}",
+                card.name
+            )?;
+        }
+    }
+    Ok(())
 }
 
 /// Sockets of TCP in use and without a program, and of UDP, of one version.

@@ -73,7 +73,15 @@ pub enum Remains {
 
 enum State<T> {
     Live(Weak<T>),
-    Ended { remains: Remains, since: Instant },
+    Ended { remains: Remains, since: Instant, answer: Option<(u32, u32)> },
+}
+
+/// Whose a segment is.
+pub enum Owner<T> {
+    /// A connection's.
+    Live(Arc<T>),
+    /// That of a connection that ended a while ago; what answers late segments: its number, and what it wants.
+    Ended(u32, u32),
 }
 
 struct Connection<T> {
@@ -222,7 +230,7 @@ impl<T> Ports<T> {
         self.forget_ended(&mut shard);
         if let Some(connection) = shard.connections.get(&key) {
             match connection.state {
-                State::Ended { remains: Remains::TimeWait, since }
+                State::Ended { remains: Remains::TimeWait, since, .. }
                     if is_accepting || Instant::now() >= since + REUSE_AFTER =>
                 {
                     self.ended.fetch_sub(1, Ordering::Relaxed);
@@ -251,8 +259,22 @@ impl<T> Ports<T> {
             .ok_or(Errno::EADDRNOTAVAIL)
     }
 
+    /// The connection with these names, or what is left of it.
+    pub fn owner(&self, local: Name, remote: Name) -> Option<Owner<T>> {
+        let shard = self.shard(local.port).lock();
+        match &shard.connections.get(&Key::new(local, remote))?.state {
+            State::Live(endpoint) => endpoint.upgrade().map(Owner::Live),
+            State::Ended { answer, .. } => answer.map(|(own, wanted)| Owner::Ended(own, wanted)),
+        }
+    }
+
     /// A connection is over: its names are free again, or remain taken for a while.
     pub fn disconnect(&self, local: Name, remote: Name, remains: Option<Remains>) {
+        self.end(local, remote, remains, None);
+    }
+
+    /// The same, with what late segments are to be answered with.
+    pub fn end(&self, local: Name, remote: Name, remains: Option<Remains>, answer: Option<(u32, u32)>) {
         let key = Key::new(local, remote);
         let mut shard = self.shard(local.port).lock();
         let Some(connection) = shard.connections.get_mut(&key) else { return };
@@ -270,7 +292,7 @@ impl<T> Ports<T> {
             return;
         }
         let since = Instant::now();
-        connection.state = State::Ended { remains, since };
+        connection.state = State::Ended { remains, since, answer };
         shard.ended.push_back((since, key));
         self.forget_ended(&mut shard);
     }
@@ -325,7 +347,7 @@ impl<T> Ports<T> {
                         Some(endpoint) => Ok(endpoint),
                         None => continue,
                     },
-                    State::Ended { remains, since } => Err((*remains, (*since + TIME_WAIT).since(now))),
+                    State::Ended { remains, since, .. } => Err((*remains, (*since + TIME_WAIT).since(now))),
                 };
                 listed.push(Listed {
                     local: Name::new(key.local, key.port),

@@ -10,7 +10,7 @@ use crate::address::Name;
 use crate::ports::Remains;
 
 impl Endpoint {
-    fn names(&self) -> (Name, Name) {
+    pub(super) fn names(&self) -> (Name, Name) {
         let details = self.details.lock();
         (details.local, details.remote)
     }
@@ -42,10 +42,13 @@ impl Endpoint {
     }
 
     /// Tells the peer that nothing more comes.
-    fn end_sending(&self) {
+    fn end_sending(self: &Arc<Self>) {
         let before = self.enter(Condition::SENDING_ENDED);
         if before.intersects(Condition::SENDING_ENDED | Condition::OVER) {
             return;
+        }
+        if let Some(channel) = self.channel() {
+            return self.end_by_packets(channel);
         }
         let peer = self.peer();
         let peer_was = peer.as_ref().map(|peer| peer.enter(Condition::PEER_ENDED));
@@ -73,9 +76,14 @@ impl Endpoint {
     }
 
     /// The connection ends at once: the peer loses what it has not sent, and is told by an error.
-    fn reset(&self) {
+    fn reset(self: &Arc<Self>) {
         self.enter(Condition::OVER);
         let (local, remote) = self.names();
+        if let Some(channel) = self.channel() {
+            self.reset_by_packets(channel);
+            PORTS.disconnect(local, remote, None);
+            return;
+        }
         PORTS.disconnect(local, remote, None);
         PORTS.disconnect(remote, local, None);
         if let Some(peer) = self.peer() {
@@ -123,7 +131,9 @@ impl Endpoint {
                 self.reset();
             } else {
                 self.end_sending();
-                if !self.condition().contains(Condition::OVER) {
+                if let Some(channel) = self.channel() {
+                    self.orphan(channel);
+                } else if !self.condition().contains(Condition::OVER) {
                     let (local, remote) = self.names();
                     PORTS.disconnect(local, remote, Some(Remains::FinWait));
                 }

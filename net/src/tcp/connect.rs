@@ -3,11 +3,10 @@
 use alloc::sync::Arc;
 
 use kernel_hal::Instant;
-use ksync::Once;
 use linux_abi::Errno;
 
 use super::listen::Admission;
-use super::{Condition, Details, Endpoint, Link, PORTS};
+use super::{Condition, Details, Endpoint, Link, PORTS, packets};
 use crate::address::{Address, Name, Scope};
 use crate::route;
 
@@ -69,6 +68,12 @@ impl Endpoint {
         let remote = Name::new(address, to.port);
         self.leave(Condition::SENDING_ENDED | Condition::RECEIVING_ENDED);
         let local = self.take_names(source, remote, user)?;
+        // A link is for ever: an endpoint that has tried packets once goes on with them.
+        if packets::uses_packets(remote.address) || self.channel().is_some() {
+            self.enter(Condition::CONNECTING);
+            self.ask_by_packets(local, remote);
+            return Ok(Progress::Pending);
+        }
         let outcome = match PORTS.find(remote, pick_by(local), Self::is_listening) {
             Some(listener) => {
                 self.enter(Condition::CONNECTING);
@@ -134,6 +139,25 @@ impl Endpoint {
         }
     }
 
+    /// A listener's end of a connection that is about to be made, with the listener's options and limits.
+    pub(super) fn answering_end(&self, local: Name, remote: Name) -> Self {
+        let mut new = Self::unnamed(self.is_v6);
+        let (receive_limit, send_limit) = self.limits();
+        (new.receive_limit, new.send_limit) = (receive_limit.into(), send_limit.into());
+        new.low_water = self.low_water().into();
+        let defers = {
+            let (own, new) = (self.details.lock(), new.details.get_mut());
+            new.options = own.options;
+            (new.local, new.remote, new.user) = (local, remote, own.user);
+            new.began = Instant::now();
+            own.options.defer_accept > 0
+        };
+        let mut condition = Condition::CONNECTED | self.condition() & Condition::FIXED_LIMIT;
+        condition.set(Condition::DEFERRED, defers);
+        new.condition = condition.bits().into();
+        new
+    }
+
     /// Makes the listener's end of a connection for which there is room.
     pub(super) fn admit(
         self: &Arc<Self>,
@@ -141,23 +165,9 @@ impl Endpoint {
         local: Name,
         remote: Name,
     ) -> Result<(), Errno> {
-        let mut new = Self::unnamed(self.is_v6);
-        new.link = Once::new();
+        let mut new = self.answering_end(remote, local);
         new.link.call_once(|| Link::Fused(Arc::downgrade(client)));
-        let (receive_limit, send_limit) = self.limits();
-        (new.receive_limit, new.send_limit) = (receive_limit.into(), send_limit.into());
-        new.low_water = self.low_water().into();
-        let (claim, defers) = {
-            let (own, new) = (self.details.lock(), new.details.get_mut());
-            new.options = own.options;
-            (new.local, new.remote, new.user) = (remote, local, own.user);
-            new.began = Instant::now();
-            let claim = Self::claim(new, Scope { address: remote.address, only_v6: true });
-            (claim, own.options.defer_accept > 0)
-        };
-        let mut condition = Condition::CONNECTED | self.condition() & Condition::FIXED_LIMIT;
-        condition.set(Condition::DEFERRED, defers);
-        new.condition = condition.bits().into();
+        let claim = Self::claim(new.details.get_mut(), Scope { address: remote.address, only_v6: true });
         new.grow();
         client.grow();
         let new = Arc::new(new);
@@ -208,6 +218,7 @@ impl Endpoint {
         if !self.condition().contains(Condition::CONNECTING) {
             return;
         }
+        self.forget_flow();
         self.lose_names();
         if let Some(errno) = why {
             self.tell_later(Err(errno));

@@ -82,6 +82,21 @@ impl Endpoint {
         }
     }
 
+    /// Whether a connection that was made over packets could be accepted later.
+    pub(super) fn has_place(&self) -> bool {
+        self.details.lock().listener.as_ref().is_some_and(Listener::has_room)
+    }
+
+    /// A connection that was made over packets can be accepted; false if nobody listens any more.
+    pub(super) fn enqueue_over_packets(self: &Arc<Self>, new: &Arc<Self>) -> bool {
+        match &mut self.details.lock().listener {
+            Some(listener) => listener.reserved += 1,
+            None => return false,
+        }
+        self.enqueue(new.clone());
+        true
+    }
+
     pub(super) fn cancel_reservation(&self) {
         if let Some(listener) = &mut self.details.lock().listener {
             listener.reserved -= 1;
@@ -205,7 +220,7 @@ impl Endpoint {
     }
 
     /// An end that nobody accepted goes away, and its peer is told by a reset.
-    fn abort(self: &Arc<Self>) {
+    pub(super) fn abort(self: &Arc<Self>) {
         self.details.lock().options.linger = Some(0);
         self.close();
     }

@@ -12,8 +12,11 @@ mod connect;
 mod flow;
 mod information;
 mod listen;
+mod packets;
+mod timers;
 mod transfer;
 
+use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
 use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
@@ -29,8 +32,11 @@ use crate::options::Options;
 use crate::ports::{Claim, Ports};
 use crate::{READABLE, WRITABLE, settings};
 pub use connect::Progress;
-pub use information::{Information, State, list, state_of_remains};
+pub use information::{Information, PacketInformation, State, list, state_of_remains};
 use listen::Listener;
+use packets::Channel;
+pub use packets::kept;
+pub(crate) use packets::receive_packet;
 pub use transfer::Transfer;
 
 /// The ports of TCP.
@@ -71,6 +77,8 @@ bitflags! {
 pub enum Link {
     /// The peer is in this machine.
     Fused(Weak<Endpoint>),
+    /// The peer is wherever packets go.
+    Packets(Box<Channel>),
 }
 
 /// What is seldom needed.
@@ -105,6 +113,8 @@ pub struct Endpoint {
     details: SpinLock<Details>,
     /// Bytes that this end has sent.
     sent: AtomicU64,
+    /// Of those, bytes that packets have not brought to the peer yet.
+    outgoing: AtomicUsize,
 }
 
 impl Endpoint {
@@ -140,6 +150,7 @@ impl Endpoint {
                 },
             ),
             sent: AtomicU64::new(0),
+            outgoing: AtomicUsize::new(0),
         }
     }
 
@@ -160,6 +171,7 @@ impl Endpoint {
     fn peer(&self) -> Option<Arc<Self>> {
         match self.link.get()? {
             Link::Fused(peer) => peer.upgrade(),
+            Link::Packets(_) => None,
         }
     }
 
@@ -240,8 +252,9 @@ impl Endpoint {
     }
 
     /// Sets the receiver's limit.
-    pub fn set_receive_limit(&self, bytes: usize) {
+    pub fn set_receive_limit(self: &Arc<Self>, bytes: usize) {
         self.receive_limit.store(bytes.max(settings::LEAST_RECEIVE_BYTES), Ordering::Relaxed);
+        self.apply_flow_options();
         if let Some(peer) = self.peer() {
             peer.tell_room(self.queued.load(Ordering::Relaxed));
         }
@@ -279,7 +292,7 @@ impl Endpoint {
 
     /// Bytes that were sent and that the receiver has no room for (`SIOCOUTQ`).
     pub fn unsent_bytes(&self) -> usize {
-        self.peer().map_or(0, |peer| peer.division().1)
+        self.peer().map_or(self.outgoing.load(Ordering::Relaxed), |peer| peer.division().1)
     }
 
     /// Whether so many bytes in flight leave a sender room enough to be told.
@@ -303,6 +316,9 @@ impl Endpoint {
     }
 
     fn has_room(&self) -> bool {
+        if self.channel().is_some() {
+            return self.has_own_room();
+        }
         let Some(peer) = self.peer() else { return true };
         let is_roomy = || Self::is_roomy(peer.queued.load(Ordering::SeqCst), self.capacity_to(&peer));
         if is_roomy() {

@@ -39,6 +39,15 @@ impl Endpoint {
 
     /// Sends what the peer has room for; if that is not all, it may be attempted again.
     pub fn send<B: Bytes>(self: &Arc<Self>, source: &mut B) -> Result<usize, Blocked<B::Stop>> {
+        self.send_more(source, false)
+    }
+
+    /// The same; if the program says that more follows, an incomplete segment may wait for that.
+    pub fn send_more<B: Bytes>(
+        self: &Arc<Self>,
+        source: &mut B,
+        has_more: bool,
+    ) -> Result<usize, Blocked<B::Stop>> {
         let condition = self.condition();
         if let Some(errno) = self.take_error() {
             return Err(errno.into());
@@ -52,6 +61,9 @@ impl Endpoint {
         }
         if source.remaining() == 0 {
             return Ok(source.done());
+        }
+        if let Some(channel) = self.channel() {
+            return self.send_by_packets(channel, source, has_more);
         }
         let Some(peer) = self.peer() else { return Ok(self.send_in_vain(None, source)) };
         let mut queue = peer.turn()?;
@@ -82,7 +94,7 @@ impl Endpoint {
     }
 
     /// Bytes have come in; false if nobody is there any more to receive them.
-    fn note_arrival(self: &Arc<Self>) -> bool {
+    pub(super) fn note_arrival(self: &Arc<Self>) -> bool {
         fence(Ordering::SeqCst);
         let condition = self.condition();
         if condition.contains(Condition::DEFERRED) {
@@ -131,6 +143,7 @@ impl Endpoint {
             return Err(Blocked::NotReady(READABLE));
         }
         let mut queue = self.turn()?;
+        self.collect(&mut queue);
         let before = queue.len();
         let outcome = if how.peek && !how.discard {
             queue.peek(sink)
@@ -142,12 +155,20 @@ impl Endpoint {
             queue.drain(sink)
         };
         let after = queue.len();
-        self.queued.store(after, Ordering::SeqCst);
+        let channel = self.channel();
+        if channel.is_none() {
+            self.queued.store(after, Ordering::SeqCst);
+        }
         drop(queue);
-        if after != before
-            && let Some(peer) = self.peer()
-        {
-            peer.tell_room(after);
+        if after != before {
+            match channel {
+                Some(channel) => self.note_read(channel, before - after),
+                None => {
+                    if let Some(peer) = self.peer() {
+                        peer.tell_room(after);
+                    }
+                }
+            }
         }
         outcome.map_err(Blocked::Stopped)?;
         let moved = wanted - sink.remaining();

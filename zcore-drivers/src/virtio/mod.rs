@@ -8,6 +8,7 @@
 pub mod block;
 pub mod console;
 pub mod entropy;
+pub mod network;
 pub mod split_queue;
 
 use std::fmt;

@@ -3,7 +3,7 @@
 //! An endpoint knows addresses of both versions in one form; [`name`] translates what programs give and get. [`option`]
 //! has the options of both protocols, [`interface`] what `ioctl` tells about the machine's interfaces.
 
-pub(super) mod interface;
+pub(crate) mod interface;
 mod name;
 pub(crate) mod option;
 mod tcp;

@@ -3,6 +3,7 @@
 //! Some change what an endpoint does. Others mean nothing on a way without packets; they are rows of [`TOLD`], which keep
 //! what was set, within Linux's bounds, to be told. What is in neither is refused.
 
+use alloc::sync::Arc;
 use core::time::Duration;
 
 use linux_abi::Errno;
@@ -26,6 +27,7 @@ pub(in crate::socket) const SO_ERROR: i32 = 4;
 const SO_BROADCAST: i32 = 6;
 pub(in crate::socket) const SO_SNDBUF: i32 = 7;
 pub(in crate::socket) const SO_RCVBUF: i32 = 8;
+const SO_KEEPALIVE: i32 = 9;
 const SO_LINGER: i32 = 13;
 const SO_REUSEPORT: i32 = 15;
 const SO_RCVLOWAT: i32 = 18;
@@ -38,6 +40,11 @@ pub(in crate::socket) const SO_RCVBUFFORCE: i32 = 33;
 pub(in crate::socket) const SO_PROTOCOL: i32 = 38;
 pub(in crate::socket) const SO_DOMAIN: i32 = 39;
 
+const TCP_NODELAY: i32 = 1;
+const TCP_CORK: i32 = 3;
+const TCP_KEEPIDLE: i32 = 4;
+const TCP_KEEPINTVL: i32 = 5;
+const TCP_KEEPCNT: i32 = 6;
 const TCP_DEFER_ACCEPT: i32 = 9;
 const TCP_INFO: i32 = 11;
 const TCP_CONGESTION: i32 = 13;
@@ -67,17 +74,17 @@ const fn number(level: i32, option: i32, default: i32, least: i32, most: i32) ->
 }
 
 static TOLD: [Told; 20] = [
-    switch(SOL_SOCKET, 9, 0),                // SO_KEEPALIVE
-    switch(SOL_SOCKET, 5, 0),                // SO_DONTROUTE
-    switch(SOL_SOCKET, 10, 0),               // SO_OOBINLINE
-    number(SOL_SOCKET, 12, 0, 0, 6),         // SO_PRIORITY
-    switch(IPPROTO_TCP, 1, 0),               // TCP_NODELAY
-    switch(IPPROTO_TCP, 3, 0),               // TCP_CORK
-    switch(IPPROTO_TCP, 12, 1),              // TCP_QUICKACK
-    number(IPPROTO_TCP, 2, 536, 88, 32767),  // TCP_MAXSEG
-    number(IPPROTO_TCP, 4, 7200, 1, 32767),  // TCP_KEEPIDLE
-    number(IPPROTO_TCP, 5, 75, 1, 32767),    // TCP_KEEPINTVL
-    number(IPPROTO_TCP, 6, 9, 1, 127),       // TCP_KEEPCNT
+    switch(SOL_SOCKET, SO_KEEPALIVE, 0),
+    switch(SOL_SOCKET, 5, 0),        // SO_DONTROUTE
+    switch(SOL_SOCKET, 10, 0),       // SO_OOBINLINE
+    number(SOL_SOCKET, 12, 0, 0, 6), // SO_PRIORITY
+    switch(IPPROTO_TCP, TCP_NODELAY, 0),
+    switch(IPPROTO_TCP, TCP_CORK, 0),
+    switch(IPPROTO_TCP, 12, 1),             // TCP_QUICKACK
+    number(IPPROTO_TCP, 2, 536, 88, 32767), // TCP_MAXSEG
+    number(IPPROTO_TCP, TCP_KEEPIDLE, 7200, 1, 32767),
+    number(IPPROTO_TCP, TCP_KEEPINTVL, 75, 1, 32767),
+    number(IPPROTO_TCP, TCP_KEEPCNT, 9, 1, 127),
     number(IPPROTO_TCP, 7, 6, 1, 127),       // TCP_SYNCNT
     number(IPPROTO_TCP, 8, 60, -1, 120),     // TCP_LINGER2
     number(IPPROTO_TCP, 18, 0, 0, i32::MAX), // TCP_USER_TIMEOUT
@@ -98,10 +105,12 @@ fn told(level: i32, option: i32) -> Option<(usize, &'static Told)> {
 /// What the endpoints of both protocols have.
 pub(super) trait Configurable {
     fn options(&self) -> Options;
+    /// What was changed takes effect.
+    fn apply_options(self: &Arc<Self>);
     fn change(&self, change: impl FnOnce(&mut Options));
     /// Of receiver and sender.
     fn limits(&self) -> (usize, usize);
-    fn set_receive_limit(&self, bytes: usize);
+    fn set_receive_limit(self: &Arc<Self>, bytes: usize);
     fn set_send_limit(&self, bytes: usize);
     fn take_error(&self) -> Option<Errno>;
     fn is_bound(&self) -> bool;
@@ -110,7 +119,7 @@ pub(super) trait Configurable {
 }
 
 macro_rules! configurable {
-    ($endpoint:ty, $as_tcp:expr) => {
+    ($endpoint:ty, $as_tcp:expr, $apply:expr) => {
         impl Configurable for $endpoint {
             fn options(&self) -> Options {
                 self.options()
@@ -121,8 +130,12 @@ macro_rules! configurable {
             fn limits(&self) -> (usize, usize) {
                 self.limits()
             }
-            fn set_receive_limit(&self, bytes: usize) {
-                self.set_receive_limit(bytes);
+            fn apply_options(self: &Arc<Self>) {
+                let apply: fn(&Arc<Self>) = $apply;
+                apply(self);
+            }
+            fn set_receive_limit(self: &Arc<Self>, bytes: usize) {
+                <$endpoint>::set_receive_limit(self, bytes);
             }
             fn set_send_limit(&self, bytes: usize) {
                 self.set_send_limit(bytes);
@@ -144,8 +157,8 @@ macro_rules! configurable {
     };
 }
 
-configurable!(tcp::Endpoint, |endpoint| Some(endpoint));
-configurable!(udp::Endpoint, |_| None);
+configurable!(tcp::Endpoint, |endpoint| Some(endpoint), tcp::Endpoint::apply_flow_options);
+configurable!(udp::Endpoint, |_| None, |_| {});
 
 /// Whether a socket has options of this level at all.
 fn has_level(endpoint: &impl Configurable, level: i32) -> bool {
@@ -224,13 +237,13 @@ pub(in crate::socket) fn buffer_bytes(number: i32, is_forced: bool) -> usize {
 /// Sets an option.
 pub(super) fn set(
     _socket: &dyn Socket,
-    endpoint: &impl Configurable,
+    endpoint: &Arc<impl Configurable>,
     level: i32,
     option: i32,
     value: &[u8],
     caller: &Thread,
 ) -> Result<(), Errno> {
-    if !has_level(endpoint, level) {
+    if !has_level(&**endpoint, level) {
         return Err(Errno::ENOPROTOOPT);
     }
     match (level, option) {
@@ -270,7 +283,19 @@ pub(super) fn set(
             false if number < row.least || number > row.most => return Err(Errno::EINVAL),
             false => number,
         };
-        endpoint.change(|options| options.told[index] = number.wrapping_sub(row.default));
+        endpoint.change(|options| {
+            options.told[index] = number.wrapping_sub(row.default);
+            match (level, option) {
+                (SOL_SOCKET, SO_KEEPALIVE) => options.keep_alive = number != 0,
+                (IPPROTO_TCP, TCP_NODELAY) => options.no_delay = number != 0,
+                (IPPROTO_TCP, TCP_CORK) => options.cork = number != 0,
+                (IPPROTO_TCP, TCP_KEEPIDLE) => options.keep_idle = Some(number as u32),
+                (IPPROTO_TCP, TCP_KEEPINTVL) => options.keep_interval = Some(number as u32),
+                (IPPROTO_TCP, TCP_KEEPCNT) => options.keep_count = Some(number as u8),
+                _ => {}
+            }
+        });
+        endpoint.apply_options();
         return Ok(());
     }
     let is_on = number != 0;
@@ -324,7 +349,7 @@ pub(in crate::socket) fn timeout_of(value: &[u8]) -> Result<Option<Duration>, Er
 /// What a packet on the way would carry at most: the largest that `lo` takes, without its headers.
 const SEGMENT_BYTES: u32 = 65483;
 
-/// `struct tcp_info`: what there is to tell of a connection that neither loses nor repeats anything.
+/// `struct tcp_info`; a connection without packets neither loses nor repeats anything.
 fn information(endpoint: &tcp::Endpoint) -> OptionValue {
     const BYTES: usize = 248;
     const RETRANSMISSION_TIMEOUT_MICROSECONDS: u32 = 204_000;
@@ -335,14 +360,18 @@ fn information(endpoint: &tcp::Endpoint) -> OptionValue {
     let (receive_limit, _) = endpoint.limits();
     let mut bytes = [0u8; BYTES];
     bytes[0] = information.state as u8;
+    bytes[2] = information.packets.map_or(0, |packets| packets.retries);
     bytes[5] = NEGOTIATED;
     bytes[6] = WINDOW_SCALES;
     let mut put_u32 = |offset: usize, value: u32| {
         bytes[offset..offset + 4].copy_from_slice(&value.to_le_bytes());
     };
-    put_u32(8, RETRANSMISSION_TIMEOUT_MICROSECONDS);
-    put_u32(16, SEGMENT_BYTES);
-    put_u32(20, SEGMENT_BYTES);
+    let packets = information.packets;
+    let micros = |time: Duration| u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
+    let segment_bytes = packets.map_or(SEGMENT_BYTES, |packets| packets.segment_bytes);
+    put_u32(8, packets.map_or(RETRANSMISSION_TIMEOUT_MICROSECONDS, |packets| micros(packets.retransmission)));
+    put_u32(16, segment_bytes);
+    put_u32(20, segment_bytes);
     if let Some((waiting, backlog)) = endpoint.backlog() {
         // Of a listener these are the lengths of its queue.
         put_u32(24, waiting as u32);
@@ -355,9 +384,17 @@ fn information(endpoint: &tcp::Endpoint) -> OptionValue {
     put_u32(60, 65535);
     put_u32(64, receive_limit as u32);
     put_u32(80, 10);
-    put_u32(84, SEGMENT_BYTES);
+    put_u32(84, segment_bytes);
+    if let Some(packets) = packets {
+        put_u32(68, micros(packets.round_trip.0));
+        put_u32(72, micros(packets.round_trip.1));
+        put_u32(76, packets.congestion.1);
+        put_u32(80, packets.congestion.0);
+        put_u32(100, u32::try_from(packets.retransmitted).unwrap_or(u32::MAX));
+    }
     put_u32(96, receive_limit as u32);
-    bytes[120..128].copy_from_slice(&information.sent.to_le_bytes());
+    let confirmed = packets.map_or(information.sent, |packets| u64::from(packets.confirmed));
+    bytes[120..128].copy_from_slice(&confirmed.to_le_bytes());
     bytes[128..136].copy_from_slice(&information.received.to_le_bytes());
     bytes.into_iter().collect()
 }

@@ -156,7 +156,8 @@ impl Socket for TcpSocket {
         if flags.intersects(MessageFlags::OOB | MessageFlags::FASTOPEN) {
             return Err(Errno::EOPNOTSUPP.into());
         }
-        self.send(buffer)
+        let has_more = flags.contains(MessageFlags::MORE);
+        self.endpoint.send_more(buffer, has_more).map_err(|blocked| obstacle(&self.endpoint, blocked))
     }
 
     fn try_receive(&self, buffer: &mut UserBuffer, flags: MessageFlags, _received: &mut Received) -> Attempt {
@@ -184,7 +185,7 @@ impl Socket for TcpSocket {
     }
 
     fn set_option(&self, level: i32, option: i32, value: &[u8], caller: &Thread) -> Result<(), Errno> {
-        option::set(self, &*self.endpoint, level, option, value, caller)
+        option::set(self, &self.endpoint, level, option, value, caller)
     }
 
     fn receive_limit(&self) -> Option<Duration> {

@@ -153,7 +153,7 @@ impl Socket for UdpSocket {
     }
 
     fn set_option(&self, level: i32, option: i32, value: &[u8], caller: &Thread) -> Result<(), Errno> {
-        option::set(self, &*self.endpoint, level, option, value, caller)
+        option::set(self, &self.endpoint, level, option, value, caller)
     }
 
     fn receive_limit(&self) -> Option<Duration> {

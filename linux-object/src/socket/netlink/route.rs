@@ -9,7 +9,8 @@ use linux_abi::Errno;
 use net::address::Address;
 
 use super::interfaces::{
-    self, Interface, InterfaceAddress, KIND_LOCAL, RouteRow, SCOPE_UNIVERSE, TABLE_LOCAL,
+    self, Interface, InterfaceAddress, KIND_LOCAL, KIND_UNICAST, RouteRow, SCOPE_UNIVERSE, TABLE_LOCAL,
+    TABLE_MAIN,
 };
 use super::message::{
     FIRST_KIND, FLAG_ACK, FLAG_CAPPED, FLAG_MULTI, FLAG_REQUEST, FLAGS_DUMP, HEADER_BYTES, Header, KIND_DONE,
@@ -42,8 +43,7 @@ const PERMANENT: u32 = 0x80;
 const BY_KERNEL: u8 = 2;
 /// `RTM_F_CLONED`, and `RTCF_LOCAL`.
 const CLONED_LOCAL: u32 = 0x200 | 0x8000_0000;
-/// The table that is told unless the true one is asked for (`RT_TABLE_MAIN`, `RTM_F_LOOKUP_TABLE`).
-const TABLE_MAIN: u8 = 254;
+/// The true table is asked for (`RTM_F_LOOKUP_TABLE`).
 const LOOKUP_TABLE: u32 = 0x1000;
 const CACHE_INFORMATION_BYTES: usize = 32;
 
@@ -134,7 +134,7 @@ impl Request<'_> {
         const LOWER_UP: u32 = 0x10000;
         body[8..12].copy_from_slice(&(interface.flags | LOWER_UP).to_le_bytes());
         message.body(&body);
-        message.text(NAME, interface.name);
+        message.text(NAME, &interface.name);
         message.number(13, interface.queue_packets); // IFLA_TXQLEN
         message.attribute(16, &[0]); // IFLA_OPERSTATE: unknown, as of all that has no carrier to lose
         message.attribute(17, &[0]); // IFLA_LINKMODE
@@ -199,7 +199,7 @@ impl Request<'_> {
         message.attribute(ADDRESS, &octets);
         if one.address.is_v4() {
             message.attribute(LOCAL, &octets);
-            message.text(LABEL, interface.name);
+            message.text(LABEL, &interface.name);
         }
         message.number(FLAGS, PERMANENT);
         // It is preferred and valid for ever, and has been from the beginning.
@@ -241,7 +241,12 @@ impl Request<'_> {
         message.body(&body);
         message.body(&[0; 4]);
         message.number(15, u32::from(table)); // RTA_TABLE
-        message.attribute(1, &octets(row.destination)); // RTA_DST
+        if row.prefix_bits > 0 {
+            message.attribute(1, &octets(row.destination)); // RTA_DST
+        }
+        if let Some(gateway) = row.gateway {
+            message.attribute(5, &octets(gateway)); // RTA_GATEWAY
+        }
         if let Some(priority) = row.priority {
             message.number(6, priority); // RTA_PRIORITY
         }
@@ -279,12 +284,20 @@ impl Request<'_> {
         let table = if is_v4 && !wants_table { TABLE_MAIN } else { TABLE_LOCAL };
         let protocol = if is_v4 { 0 } else { BY_KERNEL };
         let bits = if is_v4 { 32 } else { 128 };
+        let gateway =
+            net::stack::card::towards(destination).map(|(_, next)| next).filter(|&next| next != destination);
+        let is_local = net::route::is_own(destination);
+        let kind = if is_local { KIND_LOCAL } else { KIND_UNICAST };
+        let table = if is_local { table } else { TABLE_MAIN };
         let mut message = self.message(NEW_ROUTE);
-        message.body(&[family, bits, 0, 0, table, protocol, SCOPE_UNIVERSE, KIND_LOCAL]);
-        let flags = if is_v4 { CLONED_LOCAL } else { 0 };
+        message.body(&[family, bits, 0, 0, table, protocol, SCOPE_UNIVERSE, kind]);
+        let flags = if is_v4 && is_local { CLONED_LOCAL } else { 0 };
         message.body(&flags.to_le_bytes());
         message.number(15, u32::from(table)); // RTA_TABLE
         message.attribute(1, &octets(destination)); // RTA_DST
+        if let Some(gateway) = gateway.filter(|_| !is_local) {
+            message.attribute(5, &octets(gateway)); // RTA_GATEWAY
+        }
         message.number(4, index); // RTA_OIF
         message.attribute(7, &octets(source)); // RTA_PREFSRC
         if !is_v4 {

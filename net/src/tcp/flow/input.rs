@@ -9,7 +9,13 @@ use super::{Control, DELAYED_ACKNOWLEDGEMENT, Events, Flow, Header, Outbox, Phas
 
 impl Flow {
     /// Takes a segment in.
-    pub fn handle(&mut self, segment: &Header, bytes: &[u8], now: Instant, outbox: &mut dyn Outbox) -> Events {
+    pub fn handle(
+        &mut self,
+        segment: &Header,
+        bytes: &[u8],
+        now: Instant,
+        outbox: &mut dyn Outbox,
+    ) -> Events {
         self.heard_at = now;
         self.keep_alive_probes = 0;
         let events = match self.phase {
@@ -54,7 +60,13 @@ impl Flow {
         }
     }
 
-    fn handle_rest(&mut self, segment: &Header, bytes: &[u8], now: Instant, outbox: &mut dyn Outbox) -> Events {
+    fn handle_rest(
+        &mut self,
+        segment: &Header,
+        bytes: &[u8],
+        now: Instant,
+        outbox: &mut dyn Outbox,
+    ) -> Events {
         let is_synchronize = segment.control == Control::Synchronize;
         if is_synchronize && self.phase == Phase::SynReceived && segment.sequence == self.peer_initial {
             if let Some(number) = segment.acknowledgement
@@ -87,7 +99,9 @@ impl Flow {
             // It was received before, or is a question whether this end is there. What it confirms counts all the same.
             self.must_acknowledge = true;
             let known = segment.acknowledgement.filter(|_| self.phase == Phase::Synchronized && begins <= 0);
-            return known.map_or(Events::empty(), |number| self.take_acknowledgement(segment, number, 0, now, outbox));
+            return known.map_or(Events::empty(), |number| {
+                self.take_acknowledgement(segment, number, 0, now, outbox)
+            });
         }
         match segment.control {
             Control::Reset if begins == 0 => {
@@ -239,7 +253,8 @@ impl Flow {
                 self.congestion_window = self.slow_start_until.max(2 * self.segment_bytes);
             }
             None if self.congestion_window < self.slow_start_until => {
-                self.congestion_window = self.congestion_window.saturating_add(bytes.min(2 * self.segment_bytes));
+                self.congestion_window =
+                    self.congestion_window.saturating_add(bytes.min(2 * self.segment_bytes));
             }
             None => {
                 let growth = self.segment_bytes * self.segment_bytes / self.congestion_window.max(1);
@@ -303,7 +318,9 @@ impl Flow {
             }
             events |= Events::ARRIVED;
             self.unacknowledged_segments += 1;
-            if self.unacknowledged_segments >= 2 || was_early {
+            let is_quick = self.quick > 0 && !self.answers;
+            self.quick = self.quick.saturating_sub(1);
+            if self.unacknowledged_segments >= 2 || was_early || is_quick {
                 self.must_acknowledge = true;
             } else if self.acknowledge_at.is_none() {
                 self.acknowledge_at = Some(now + DELAYED_ACKNOWLEDGEMENT);

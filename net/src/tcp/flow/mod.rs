@@ -98,6 +98,11 @@ impl Header {
         }
     }
 
+    /// Says what was received, after the end.
+    pub fn answer(sequence: u32, acknowledgement: u32) -> Self {
+        Self { acknowledgement: Some(acknowledgement), ..Self::new(sequence, Control::None) }
+    }
+
     /// What answers a segment for which there is no connection; nothing answers a reset.
     pub fn refusal(of: &Self, bytes: usize) -> Option<Self> {
         if of.control == Control::Reset {
@@ -149,6 +154,7 @@ const SHORTEST_RETRANSMISSION: Duration = Duration::from_millis(200);
 const LONGEST_RETRANSMISSION: Duration = Duration::from_secs(120);
 const SHORTEST_PROBE: Duration = Duration::from_millis(10);
 const DELAYED_ACKNOWLEDGEMENT: Duration = Duration::from_millis(40);
+const QUICK_SEGMENTS: u8 = 16;
 /// Who has ended and waits for the peer to end, with nobody there to read.
 const FIN_WAIT: Duration = Duration::from_secs(60);
 /// How long late segments are answered.
@@ -232,6 +238,10 @@ pub struct Flow {
     unacknowledged_segments: u8,
     acknowledge_at: Option<Instant>,
     must_acknowledge: bool,
+    /// So many segments more are acknowledged at once, since the sender begins slowly.
+    quick: u8,
+    /// What is sent takes acknowledgements along: the two answer each other.
+    answers: bool,
     // The end, and silence.
     expires_at: Option<Instant>,
     /// Whether and when a silent peer is asked.
@@ -293,12 +303,19 @@ impl Flow {
             unacknowledged_segments: 0,
             acknowledge_at: None,
             must_acknowledge: false,
+            quick: QUICK_SEGMENTS,
+            answers: false,
             expires_at: None,
             keep_alive: None,
             heard_at: now,
             keep_alive_probes: 0,
             retransmitted: 0,
         }
+    }
+
+    /// A flow of which nothing has become yet.
+    pub fn idle(now: Instant) -> Self {
+        Self::new(Phase::Over, Setup { initial: 0, segment_bytes: 0, receive_limit: 0 }, now)
     }
 
     /// Asks for a connection.
@@ -320,8 +337,9 @@ impl Flow {
     fn learn(&mut self, first: &Header) {
         self.peer_initial = first.sequence;
         self.peer_takes_ranges = first.takes_ranges;
-        self.segment_bytes =
-            u32::from(first.segment_bytes.unwrap_or(DEFAULT_SEGMENT_BYTES).clamp(64, self.own_segment_bytes.max(64)));
+        self.segment_bytes = u32::from(
+            first.segment_bytes.unwrap_or(DEFAULT_SEGMENT_BYTES).clamp(64, self.own_segment_bytes.max(64)),
+        );
         match first.scale {
             Some(scale) => self.peer_scale = scale.min(14),
             None => self.own_scale = 0,
@@ -383,6 +401,16 @@ impl Flow {
         (self.next, self.wanted())
     }
 
+    /// Bytes that arrived and were not read.
+    pub fn unread_bytes(&self) -> usize {
+        self.unread
+    }
+
+    /// Forgets everything, without a word.
+    pub fn abandon(&mut self) {
+        self.finish();
+    }
+
     /// Bytes to send. Call [`Flow::transmit`] then.
     pub fn push(&mut self, bytes: Vec<u8>) -> Result<(), Errno> {
         self.outgoing.push(bytes)
@@ -431,7 +459,9 @@ impl Flow {
         self.unread = self.unread.saturating_sub(bytes);
         let limit = self.received + self.room() as u64;
         let gained = limit.saturating_sub(self.told_limit) as usize;
-        let is_worth_it = gained >= (self.receive_limit / 2).min(2 * self.segment_bytes as usize);
+        let waits_for_word = self.acknowledge_at.is_some() && self.unread == 0 && !self.answers;
+        let is_worth_it =
+            waits_for_word || gained >= (self.receive_limit / 2).min(2 * self.segment_bytes as usize);
         if is_worth_it && self.phase == Phase::Synchronized && !self.peer_has_ended {
             self.send_acknowledgement(now, outbox);
         }
@@ -448,15 +478,22 @@ impl Flow {
 
     /// When [`Flow::expire`] wants to be called.
     pub fn deadline(&self) -> Option<Instant> {
-        let silence = self.keep_alive.filter(|_| self.phase == Phase::Synchronized && self.resend_at.is_none());
+        let silence =
+            self.keep_alive.filter(|_| self.phase == Phase::Synchronized && self.resend_at.is_none());
         let silence = silence.map(|keep| match self.keep_alive_probes {
             0 => self.heard_at + keep.idle,
             probes => self.heard_at + keep.idle + keep.interval * u32::from(probes),
         });
-        [self.resend_at, self.acknowledge_at, self.expires_at, self.corked_until.filter(|_| self.has_unsent()), silence]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            self.resend_at,
+            self.acknowledge_at,
+            self.expires_at,
+            self.corked_until.filter(|_| self.has_unsent()),
+            silence,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     fn has_unsent(&self) -> bool {

@@ -5,8 +5,9 @@ use core::time::Duration;
 use kernel_hal::Instant;
 
 use super::{
-    Control, Events, Flow, Header, LONGEST_RETRANSMISSION, MOST_ORPHAN_RETRIES, MOST_RETRIES, MOST_SYN_ACK_RETRIES,
-    MOST_SYN_RETRIES, OWN_SCALE, Outbox, Phase, SHORTEST_PROBE, SHORTEST_RETRANSMISSION, is_before,
+    Control, Events, Flow, Header, LONGEST_RETRANSMISSION, MOST_ORPHAN_RETRIES, MOST_RETRIES,
+    MOST_SYN_ACK_RETRIES, MOST_SYN_RETRIES, OWN_SCALE, Outbox, Phase, SHORTEST_PROBE,
+    SHORTEST_RETRANSMISSION, is_before,
 };
 
 impl Flow {
@@ -140,12 +141,21 @@ impl Flow {
         !self.sends_at_once && self.in_flight() > 0 && !self.has_ended
     }
 
-    fn send_bytes(&mut self, sequence: u32, bytes: u32, finishes: bool, is_last: bool, outbox: &mut dyn Outbox) {
+    fn send_bytes(
+        &mut self,
+        sequence: u32,
+        bytes: u32,
+        finishes: bool,
+        is_last: bool,
+        outbox: &mut dyn Outbox,
+    ) {
         let control = match (finishes, is_last) {
             (true, _) => Control::Finish,
             (false, true) => Control::Push,
             (false, false) => Control::None,
         };
+        // An answer within the time in which it could be acknowledged.
+        self.answers |= self.acknowledge_at.is_some();
         let header = self.header(sequence, control);
         let offset = sequence.wrapping_sub(self.first_number()) as usize;
         let outgoing = &mut self.outgoing;
@@ -271,7 +281,9 @@ impl Flow {
 
     /// Asks a peer that was silent for long whether it is there.
     fn expire_silence(&mut self, now: Instant, outbox: &mut dyn Outbox) -> Events {
-        let Some(keep) = self.keep_alive.filter(|_| self.phase == Phase::Synchronized) else { return Events::empty() };
+        let Some(keep) = self.keep_alive.filter(|_| self.phase == Phase::Synchronized) else {
+            return Events::empty();
+        };
         let due = self.heard_at + keep.idle + keep.interval * u32::from(self.keep_alive_probes);
         if now < due || self.resend_at.is_some() {
             return Events::empty();

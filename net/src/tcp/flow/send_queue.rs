@@ -78,7 +78,8 @@ impl SendQueue {
             dropped += 1;
         }
         let (index, start) = self.cursor;
-        self.cursor = if index > dropped && start >= bytes { (index - dropped, start - bytes) } else { (0, 0) };
+        self.cursor =
+            if index > dropped && start >= bytes { (index - dropped, start - bytes) } else { (0, 0) };
         if self.pieces.is_empty() {
             self.pieces = VecDeque::new();
         }
@@ -96,7 +97,12 @@ mod tests {
         let mut model: Vec<u8> = Vec::new();
         let mut next = 0u8;
         for round in 0..400usize {
-            let piece: Vec<u8> = (0..(round * 97) % 5000).map(|_| { next = next.wrapping_mul(31).wrapping_add(7); next }).collect();
+            let piece: Vec<u8> = (0..(round * 97) % 5000)
+                .map(|_| {
+                    next = next.wrapping_mul(31).wrapping_add(7);
+                    next
+                })
+                .collect();
             model.extend_from_slice(&piece);
             queue.push(piece).unwrap();
             for offset in [0, model.len() / 3, model.len() / 2, model.len().saturating_sub(10)] {

@@ -176,7 +176,9 @@ fn transfer(seed: u64, faults: Faults, total: usize) -> World {
     for side in 0..2 {
         world.read(side);
         assert!(world.sides[side].received == text, "seed {seed}: what arrived differs");
-        assert!(world.sides[side].events.contains(Events::CONNECTED | Events::PEER_ENDED | Events::END_CONFIRMED));
+        assert!(
+            world.sides[side].events.contains(Events::CONNECTED | Events::PEER_ENDED | Events::END_CONFIRMED)
+        );
     }
     world
 }
@@ -361,8 +363,15 @@ fn nonsense_does_no_harm() {
         for _ in 0..20 {
             let side = (next() % 2) as usize;
             let flow = &world.sides[side].flow;
-            let near = |number: u32, value: u64| if value % 3 == 0 { value as u32 } else { number.wrapping_add((value % 5000) as u32).wrapping_sub(2500) };
-            let controls = [Control::None, Control::Push, Control::Synchronize, Control::Finish, Control::Reset];
+            let near = |number: u32, value: u64| {
+                if value.is_multiple_of(3) {
+                    value as u32
+                } else {
+                    number.wrapping_add((value % 5000) as u32).wrapping_sub(2500)
+                }
+            };
+            let controls =
+                [Control::None, Control::Push, Control::Synchronize, Control::Finish, Control::Reset];
             let header = Header {
                 sequence: near(flow.wanted(), next()),
                 acknowledgement: (next() % 8 != 0).then(|| near(flow.next, next())),
