@@ -322,6 +322,16 @@ impl<Q: QueueHandle> Waiter<Q> {
         self.queue.queue()
     }
 
+    /// How the queue is kept alive.
+    pub fn queue_handle(&self) -> &Q {
+        &self.queue
+    }
+
+    /// The events it waits for.
+    pub fn interest(&self) -> u32 {
+        self.interest
+    }
+
     /// Makes sure that the next wake of the queue calls `waker`. Returns `true` if the waiter was not queued before
     /// (it is new, or it was woken): then the condition may have changed before it was queued, and the caller must
     /// look at it once more.

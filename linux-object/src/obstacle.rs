@@ -19,6 +19,9 @@ use linux_abi::poll::PollEvents;
 pub type Slow<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// Why an attempt did not finish.
+///
+/// The representation keeps every variant's content at the same place, so it is moved by words.
+#[repr(usize)]
 pub enum Obstacle {
     /// It failed.
     Error(Errno),
@@ -41,6 +44,12 @@ pub type Attempt<T = usize> = Result<T, Obstacle>;
 pub trait Waitable: Send + Sync {
     /// The queue.
     fn wait_queue(&self) -> &WaitQueue;
+
+    /// Whether an attempt that waits for one of these events could be done now. Whoever has just queued himself asks that
+    /// before he waits; it has to be a look of a few instructions, since the answer `true` costs no more than an attempt.
+    fn is_worth_an_attempt(&self, _events: u32) -> bool {
+        true
+    }
 }
 
 impl From<Errno> for Obstacle {
@@ -114,6 +123,9 @@ pub fn attempt_if_woken<T>(
     }
     // Newly registered: what changed between the last attempt and the registration woke nobody, so look again.
     while place.as_mut().register(context.waker()) {
+        if !place.queue_handle().owner().is_worth_an_attempt(place.interest()) {
+            break;
+        }
         if let Poll::Ready(outcome) = look() {
             return Poll::Ready(outcome);
         }

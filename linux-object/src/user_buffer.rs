@@ -21,7 +21,7 @@ use crate::obstacle::{Attempt, Obstacle};
 
 mod buffer;
 
-pub use buffer::{Mark, UserBuffer};
+pub use buffer::{Mark, Progress, UserBuffer};
 
 /// Access to the memory of an address space, which each use puts in force on this hart.
 #[derive(Clone)]

@@ -16,6 +16,8 @@ use linux_object::program::Tenancy;
 use linux_object::thread::{Interrupted, Resources, Thread};
 use linux_object::user_buffer::{UserBuffer, UserMemory};
 
+use crate::file::StreamTransfer;
+
 /// What a handler works on.
 pub struct Call<'a> {
     /// The calling thread.
@@ -70,6 +72,9 @@ impl Caller<'_> {
 }
 
 /// How a syscall that waited ended.
+///
+/// The representation keeps every variant's content at the same place, so it is moved by words.
+#[repr(usize)]
 pub enum Completion {
     /// With this value in the result register.
     Value(usize),
@@ -91,10 +96,11 @@ pub enum Completion {
     Registers(Box<UserContext>),
 }
 
-/// What a call does again and again until it need not wait for anything any more.
+/// What a call does again and again until it need not wait for anything any more. It is told each time who makes the call,
+/// so it need own nothing of that.
 pub trait Operation: Send {
     /// Does it, or says what stands in its way.
-    fn attempt(&mut self) -> Attempt;
+    fn attempt(&mut self, caller: Caller<'_>) -> Attempt;
 
     /// What the call answers if a signal came before it was done.
     fn interrupted(&self) -> Completion {
@@ -102,9 +108,34 @@ pub trait Operation: Send {
     }
 }
 
-impl<F: FnMut() -> Attempt + Send> Operation for F {
-    fn attempt(&mut self) -> Attempt {
-        self()
+impl<F: FnMut(Caller<'_>) -> Attempt + Send> Operation for F {
+    fn attempt(&mut self, caller: Caller<'_>) -> Attempt {
+        self(caller)
+    }
+}
+
+/// An operation that has to wait. What programs wait for most is here by itself: it needs no memory for that.
+pub enum Blocked {
+    /// A read from a stream, or a write to one.
+    Stream(StreamTransfer),
+    /// Anything else.
+    Other(Box<dyn Operation>),
+}
+
+impl Blocked {
+    #[inline]
+    fn attempt(&mut self, caller: Caller<'_>) -> Attempt {
+        match self {
+            Self::Stream(transfer) => transfer.attempt(caller),
+            Self::Other(operation) => operation.attempt(caller),
+        }
+    }
+
+    fn interrupted(&self) -> Completion {
+        match self {
+            Self::Stream(transfer) => transfer.interrupted(),
+            Self::Other(operation) => operation.interrupted(),
+        }
     }
 }
 
@@ -123,7 +154,7 @@ pub enum Outcome {
     /// It has to wait, as this future does.
     Wait(SlowCall),
     /// It has to wait until what stands in the way of an operation is gone. The waiting is part of the thread's own future.
-    Block(Box<dyn Operation>, Obstacle),
+    Block(Blocked, Obstacle),
     /// It has to wait until a word's waiters are woken, among whom the thread is already.
     WaitForWord(WordWait),
     /// Done, but others have their turn first: this goes into the result register.
@@ -134,20 +165,40 @@ pub enum Outcome {
 pub struct WordWait {
     /// Its place among the waiters.
     pub waiting: futex::Waiting,
-    /// The end of the wait.
-    pub deadline: Instant,
-    /// What a signal makes of it.
-    pub interrupted: Completion,
+    /// When it ends at the latest.
+    pub end: WaitEnd,
+}
+
+/// When a wait ends by itself.
+#[derive(Clone, Copy)]
+pub enum WaitEnd {
+    /// It does not.
+    Never,
+    /// After a time that the call named; this is when.
+    After(Instant),
+    /// At a moment that the call named.
+    At(Instant),
+}
+
+impl WaitEnd {
+    /// What a signal makes of the wait.
+    fn interrupted(self) -> Completion {
+        match self {
+            Self::Never => Completion::Interrupted,
+            Self::After(deadline) => Completion::InterruptedUntil(deadline),
+            Self::At(_) => Completion::InterruptedForGood,
+        }
+    }
 }
 
 /// Goes on with an operation in whose way something stands. See [`complete_unless_interrupted`]; this one is part of the
 /// future of every thread, so it has no layers that keep things twice.
 #[expect(clippy::manual_async_fn, reason = "an `async fn` keeps its arguments twice")]
-pub fn complete_operation(
-    thread: &Thread,
-    mut operation: Box<dyn Operation>,
+pub fn complete_operation<'a>(
+    caller: Caller<'a>,
+    mut operation: Blocked,
     mut obstacle: Obstacle,
-) -> impl Future<Output = Completion> {
+) -> impl Future<Output = Completion> + 'a {
     async move {
         loop {
             let (object, events) = match obstacle {
@@ -155,17 +206,17 @@ pub fn complete_operation(
                 Obstacle::NotReady(object) => (object, EVERY_EVENT),
                 Obstacle::NotReadyFor(object, events) => (object, events.bits()),
                 Obstacle::Wait(future) => {
-                    match future.await.map_err(Obstacle::Error).and_then(|()| operation.attempt()) {
+                    match future.await.map_err(Obstacle::Error).and_then(|()| operation.attempt(caller)) {
                         Ok(value) => return Completion::Value(value),
                         Err(next) => obstacle = next,
                     }
                     continue;
                 }
                 Obstacle::Event(future) => {
-                    let Ok(outcome) = thread.interruptible(future).await else {
+                    let Ok(outcome) = caller.thread.interruptible(future).await else {
                         return operation.interrupted();
                     };
-                    match outcome.map_err(Obstacle::Error).and_then(|()| operation.attempt()) {
+                    match outcome.map_err(Obstacle::Error).and_then(|()| operation.attempt(caller)) {
                         Ok(value) => return Completion::Value(value),
                         Err(next) => obstacle = next,
                     }
@@ -174,9 +225,9 @@ pub fn complete_operation(
             };
             let mut place = pin!(place_at(object, events));
             let wait = poll_fn(|context| {
-                match attempt_if_woken(place.as_mut(), context, &mut || operation.attempt()) {
+                match attempt_if_woken(place.as_mut(), context, &mut || operation.attempt(caller)) {
                     Poll::Ready(outcome) => Poll::Ready(Ok(outcome)),
-                    Poll::Pending if thread.is_interrupted() => Poll::Ready(Err(Interrupted)),
+                    Poll::Pending if caller.thread.is_interrupted() => Poll::Ready(Err(Interrupted)),
                     Poll::Pending => Poll::Pending,
                 }
             });
@@ -194,15 +245,23 @@ impl WordWait {
     #[expect(clippy::manual_async_fn, reason = "an `async fn` keeps its arguments twice")]
     pub fn complete(self, thread: &Thread) -> impl Future<Output = Completion> {
         async move {
-            let outcome = if self.deadline == Instant::FAR_FUTURE {
-                thread.interruptible(poll_fn(|_| self.waiting.poll_woken())).await.map(Ok)
-            } else {
-                thread.interruptible(Box::pin(self.waiting.until_woken(self.deadline))).await
+            let outcome = match self.end {
+                WaitEnd::Never => {
+                    let woken = poll_fn(|_| match self.waiting.is_woken() {
+                        true => Poll::Ready(Ok(Ok(()))),
+                        false if thread.is_interrupted() => Poll::Ready(Err(Interrupted)),
+                        false => Poll::Pending,
+                    });
+                    woken.await
+                }
+                WaitEnd::After(deadline) | WaitEnd::At(deadline) => {
+                    thread.interruptible(Box::pin(self.waiting.until_woken(deadline))).await
+                }
             };
             match outcome {
                 Ok(Ok(())) => Completion::Value(0),
                 Ok(Err(errno)) => Completion::Error(errno),
-                Err(Interrupted) => self.interrupted,
+                Err(Interrupted) => self.end.interrupted(),
             }
         }
     }
@@ -279,11 +338,11 @@ pub fn attempt(_call: &Call<'_>, mut operation: impl FnMut() -> Attempt + Send +
     match operation() {
         Ok(value) => Outcome::Done(value),
         Err(Obstacle::Error(errno)) => Outcome::Done(encode_error(errno)),
-        Err(obstacle) => Outcome::Block(Box::new(operation), obstacle),
+        Err(obstacle) => block(move |_: Caller<'_>| operation(), obstacle),
     }
 }
 
-/// As [`attempt`], for an operation that wants to know the caller each time: so it need own nothing of it.
+/// As [`attempt`], for an operation that wants to know the caller.
 #[inline]
 pub fn attempt_for(
     call: &Call<'_>,
@@ -292,24 +351,13 @@ pub fn attempt_for(
     match operation(call.caller()) {
         Ok(value) => Outcome::Done(value),
         Err(Obstacle::Error(errno)) => Outcome::Done(encode_error(errno)),
-        Err(obstacle) => attempt_again(call, obstacle, operation),
+        Err(obstacle) => block(operation, obstacle),
     }
 }
 
 #[cold]
-fn attempt_again(
-    call: &Call<'_>,
-    obstacle: Obstacle,
-    mut operation: impl FnMut(Caller<'_>) -> Attempt + Send + 'static,
-) -> Outcome {
-    let (thread, resources) = (call.owned_thread(), call.resources.clone());
-    Outcome::Wait(Box::pin(async move {
-        let again = || operation(Caller { thread: &thread, resources: &resources });
-        match complete_unless_interrupted(&thread, Err(obstacle), again).await {
-            Ok(result) => result.into(),
-            Err(Interrupted) => Completion::Interrupted,
-        }
-    }))
+fn block(operation: impl FnMut(Caller<'_>) -> Attempt + Send + 'static, obstacle: Obstacle) -> Outcome {
+    Outcome::Block(Blocked::Other(Box::new(operation)), obstacle)
 }
 
 /// Runs a future that is not interrupted: it waits for devices and locks at most.

@@ -19,7 +19,7 @@ use linux_object::thread::Thread;
 use linux_object::user_buffer::UserMemory;
 
 use crate::argument::UserAddress;
-use crate::call::{Call, Completion, Outcome, WordWait, attempt};
+use crate::call::{Call, Completion, Outcome, WaitEnd, WordWait, attempt};
 
 const COMMAND_MASK: u32 = !(FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME);
 
@@ -79,17 +79,27 @@ fn wake(call: &Call<'_>, word: Word, bits: u32, count: usize) -> Result<Outcome,
     futex::wake(&call.resources.address_space, word, bits, count).map(Outcome::Done)
 }
 
-/// When a wait ends that was given this timeout.
-fn deadline(call: &Call<'_>, operation: u32, timeout: Timespec) -> Result<Instant, Errno> {
-    let time = timeout.to_duration()?;
+/// When a wait ends that was given a timeout.
+fn wait_end(
+    call: &Call<'_>,
+    memory: &UserMemory,
+    operation: u32,
+    timeout: UserAddress,
+) -> Result<WaitEnd, Errno> {
+    let timeout = match memory.read::<Timespec>(timeout.get()) {
+        Ok(timeout) => timeout.to_duration()?,
+        Err(Obstacle::Error(errno)) => return Err(errno),
+        Err(_) => return Err(Errno::EFAULT),
+    };
     if operation & COMMAND_MASK == FUTEX_WAIT {
-        return Ok(call.thread.deadline_after(time));
+        return Ok(WaitEnd::After(call.thread.deadline_after(timeout)));
     }
     let now = Instant::now();
-    Ok(match operation & FUTEX_CLOCK_REALTIME != 0 {
-        true => now + time.saturating_sub(clock::real_time()),
-        false => now + time.saturating_sub(Duration::from_nanos(now.as_nanos())),
-    })
+    let clock = match operation & FUTEX_CLOCK_REALTIME != 0 {
+        true => clock::real_time(),
+        false => Duration::from_nanos(now.as_nanos()),
+    };
+    Ok(WaitEnd::At(now + timeout.saturating_sub(clock)))
 }
 
 fn wait(
@@ -101,24 +111,9 @@ fn wait(
     timeout: UserAddress,
 ) -> Result<Outcome, Errno> {
     let memory = call.memory();
-    let has_timeout = !timeout.is_null();
-    let deadline = if has_timeout {
-        match memory.read::<Timespec>(timeout.get()) {
-            Ok(timeout) => deadline(call, operation, timeout)?,
-            Err(Obstacle::Error(errno)) => return Err(errno),
-            Err(_) => return Err(Errno::EFAULT),
-        }
-    } else {
-        Instant::FAR_FUTURE
-    };
-    let is_relative = has_timeout && operation & COMMAND_MASK == FUTEX_WAIT;
-    let interrupted = move || match (is_relative, has_timeout) {
-        (true, _) => Completion::InterruptedUntil(deadline),
-        (_, true) => Completion::InterruptedForGood,
-        _ => Completion::Interrupted,
-    };
+    let end = if timeout.is_null() { WaitEnd::Never } else { wait_end(call, &memory, operation, timeout)? };
     match begin_wait(call.thread, &memory, word, expected, bits) {
-        Ok(waiting) => Ok(Outcome::WaitForWord(WordWait { waiting, deadline, interrupted: interrupted() })),
+        Ok(waiting) => Ok(Outcome::WaitForWord(WordWait { waiting, end })),
         Err(Obstacle::Error(errno)) => Err(errno),
         // The word's page has to be brought first.
         Err(obstacle) => {
@@ -131,7 +126,7 @@ fn wait(
                 };
                 match complete(begin).await {
                     Ok(waiting) => {
-                        let wait = WordWait { waiting, deadline, interrupted: interrupted() };
+                        let wait = WordWait { waiting, end };
                         wait.complete(&thread).await
                     }
                     Err(errno) => Completion::Error(errno),

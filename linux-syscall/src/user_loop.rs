@@ -22,7 +22,7 @@ use linux_object::thread::{Resources, Thread, Work};
 use linux_object::user_buffer::UserMemory;
 
 use crate::call::{
-    Call, Completion, Operation, Outcome, SlowCall, WordWait, complete_operation, encode_error,
+    Blocked, Call, Caller, Completion, Outcome, SlowCall, WordWait, complete_operation, encode_error,
 };
 use crate::{counters, signal, strace, table};
 
@@ -64,7 +64,8 @@ fn run(started: Box<StartedThread>) -> impl Future<Output = ()> {
                 }
                 Stop::Block(operation, obstacle) => {
                     let hart = user.leave_hart();
-                    let completion = complete_operation(&user.thread, operation, obstacle).await;
+                    let caller = Caller { thread: &user.thread, resources: &user.resources };
+                    let completion = complete_operation(caller, operation, obstacle).await;
                     user.finish_call(hart, completion);
                 }
                 Stop::WaitForWord(wait) => {
@@ -99,7 +100,7 @@ fn run(started: Box<StartedThread>) -> impl Future<Output = ()> {
 enum Stop {
     /// It made a call that has to wait, in one of three ways: see [`Outcome`].
     Wait(SlowCall),
-    Block(Box<dyn Operation>, Obstacle),
+    Block(Blocked, Obstacle),
     WaitForWord(WordWait),
     /// It lets others go first.
     Yield,

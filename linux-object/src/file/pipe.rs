@@ -309,6 +309,12 @@ impl Waitable for Pipe {
     fn wait_queue(&self) -> &WaitQueue {
         &self.changed
     }
+
+    fn is_worth_an_attempt(&self, events: u32) -> bool {
+        let used = self.used_slots.load(Ordering::Relaxed);
+        events & READABLE.bits() != 0 && (used > 0 || !self.has_writers())
+            || events & WRITABLE.bits() != 0 && (used < self.most_slots() || !self.has_readers())
+    }
 }
 
 /// Of whoever writes and then does not, a hang-up is told.

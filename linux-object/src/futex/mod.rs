@@ -106,21 +106,22 @@ pub fn begin_wait(
 pub struct Waiting(Registration);
 
 impl Waiting {
-    /// Whether the word's waiters were woken. The caller's task is the one whose waker the wait began with.
+    /// Whether the word's waiters were woken. Who waits for that is the task whose waker the wait began with.
     #[inline]
-    pub fn poll_woken(&self) -> Poll<()> {
-        if self.0.is_woken() { Poll::Ready(()) } else { Poll::Pending }
+    pub fn is_woken(&self) -> bool {
+        self.0.is_woken()
     }
 
     /// Waits until the word's waiters are woken; `ETIMEDOUT` after the deadline.
     pub async fn until_woken(&self, deadline: Instant) -> Result<(), Errno> {
         let mut sleep = pin!(executor::sleep_until(deadline));
         poll_fn(|context| {
-            let is_over = !self.0.is_woken() && sleep.as_mut().poll(context).is_ready();
+            let is_over = !self.is_woken() && sleep.as_mut().poll(context).is_ready();
             // A wake that came before the place is given up counts.
-            match self.poll_woken() {
-                Poll::Pending if is_over => Poll::Ready(Err(Errno::ETIMEDOUT)),
-                outcome => outcome.map(Ok),
+            match self.is_woken() {
+                true => Poll::Ready(Ok(())),
+                false if is_over => Poll::Ready(Err(Errno::ETIMEDOUT)),
+                false => Poll::Pending,
             }
         })
         .await

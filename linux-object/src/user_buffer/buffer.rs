@@ -71,6 +71,21 @@ impl Mark {
     }
 }
 
+/// How far a transfer of one piece came, without the memory that the piece is of.
+#[derive(Clone, Copy)]
+pub struct Progress {
+    address: VirtAddr,
+    left: usize,
+    done: usize,
+}
+
+impl Progress {
+    /// Bytes moved so far.
+    pub fn done(&self) -> usize {
+        self.done
+    }
+}
+
 impl UserBuffer<'static> {
     /// One piece of a program's memory.
     pub(super) fn owned(space: Arc<AddressSpace>, address: VirtAddr, len: usize) -> Self {
@@ -115,6 +130,19 @@ impl<'a> UserBuffer<'a> {
     #[inline(always)]
     pub fn lent(space: &'a Arc<AddressSpace>, address: VirtAddr, len: usize) -> Self {
         Self::with(Memory::Lent(space), address, len)
+    }
+
+    /// A transfer of one piece that goes on where it stopped.
+    #[inline(always)]
+    pub fn resumed(space: &'a Arc<AddressSpace>, Progress { address, left, done }: Progress) -> Self {
+        Self { done, ..Self::lent(space, address, left) }
+    }
+
+    /// How far it came; it is of one piece.
+    #[inline(always)]
+    pub fn progress(&self) -> Progress {
+        debug_assert!(self.several.is_none());
+        Progress { address: self.address, left: self.left, done: self.done }
     }
 
     /// The same transfer, for longer than the call.

@@ -13,11 +13,13 @@ use linux_object::file::{Direction, OpenFile, Position, Seek, Transfer};
 use linux_object::obstacle::{Attempt, Obstacle, complete};
 use linux_object::signal::send_to_thread;
 use linux_object::thread::{Interrupted, Thread};
-use linux_object::user_buffer::{UserBuffer, UserMemory};
+use linux_object::user_buffer::{Progress, UserBuffer, UserMemory};
 
 use super::descriptor;
 use crate::argument::{Fd, UserAddress};
-use crate::call::{Call, Completion, Outcome, attempt, complete_unless_interrupted, slow};
+use crate::call::{
+    Blocked, Call, Caller, Completion, Operation, Outcome, attempt, complete_unless_interrupted, slow,
+};
 use crate::limits::write_within_limit;
 use crate::socket::{conclude_limited, wait_within};
 
@@ -147,15 +149,58 @@ fn meet_obstacle(
     direction: Direction,
     obstacle: Obstacle,
 ) -> Result<Outcome, Errno> {
-    let transfer = Transfer::new(Position::Current);
-    let mut outcome = file.judge(&transfer, &buffer, obstacle);
-    if direction == Direction::Write {
-        outcome = note_broken_pipe(call.thread, outcome);
-    }
-    match outcome {
+    match judge_stream(call.thread, &file, &buffer, direction, obstacle) {
         Ok(moved) => Ok(Outcome::Done(moved)),
         Err(Obstacle::Error(errno)) => Err(errno),
-        Err(obstacle) => Ok(go_on(call, file, transfer, buffer, direction, obstacle)),
+        Err(obstacle) if time_limit(&file, direction).is_some() => {
+            Ok(go_on(call, file, Transfer::new(Position::Current), buffer, direction, obstacle))
+        }
+        Err(obstacle) => {
+            let transfer = StreamTransfer { file, progress: buffer.progress(), direction };
+            Ok(Outcome::Block(Blocked::Stream(transfer), obstacle))
+        }
+    }
+}
+
+#[inline]
+fn judge_stream(
+    thread: &Arc<Thread>,
+    file: &OpenFile,
+    buffer: &UserBuffer<'_>,
+    direction: Direction,
+    obstacle: Obstacle,
+) -> Attempt {
+    let outcome = file.judge(&Transfer::new(Position::Current), buffer, obstacle);
+    match direction {
+        Direction::Read => outcome,
+        Direction::Write => note_broken_pipe(thread, outcome),
+    }
+}
+
+/// A transfer of one piece of memory by a stream that has to wait. A signal that comes while some bytes have been moved
+/// makes it a short one.
+pub struct StreamTransfer {
+    file: Arc<OpenFile>,
+    progress: Progress,
+    direction: Direction,
+}
+
+impl Operation for StreamTransfer {
+    fn attempt(&mut self, caller: Caller<'_>) -> Attempt {
+        let mut buffer = UserBuffer::resumed(&caller.resources.address_space, self.progress);
+        let outcome = self.file.try_stream(self.direction, &mut buffer);
+        self.progress = buffer.progress();
+        match outcome {
+            Ok(_) => Ok(buffer.done()),
+            Err(obstacle) => judge_stream(caller.thread, &self.file, &buffer, self.direction, obstacle),
+        }
+    }
+
+    fn interrupted(&self) -> Completion {
+        match self.progress.done() {
+            0 => Completion::Interrupted,
+            moved => Completion::Value(moved),
+        }
     }
 }
 
