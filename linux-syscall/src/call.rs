@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
+use core::cell::Cell;
 use core::future::{poll_fn, ready};
 use core::pin::{Pin, pin};
 use core::task::{Context, Poll, Waker};
@@ -28,6 +29,8 @@ pub struct Call<'a> {
     pub context: &'a mut UserContext,
     /// Its stake in its memory.
     pub tenancy: &'a Tenancy,
+    /// Where an operation goes that has to wait: there it stays while it does.
+    pub blocked: &'a Cell<Option<Blocked>>,
 }
 
 impl<'a> Call<'a> {
@@ -123,7 +126,6 @@ pub enum Blocked {
 }
 
 impl Blocked {
-    #[inline]
     fn attempt(&mut self, caller: Caller<'_>) -> Attempt {
         match self {
             Self::Stream(transfer) => transfer.attempt(caller),
@@ -153,8 +155,9 @@ pub enum Outcome {
     KeepRegisters,
     /// It has to wait, as this future does.
     Wait(SlowCall),
-    /// It has to wait until what stands in the way of an operation is gone. The waiting is part of the thread's own future.
-    Block(Blocked, Obstacle),
+    /// The operation that is in [`Call::blocked`] has to wait until what stands in its way is gone. The waiting is part of
+    /// the thread's own future.
+    Block(Obstacle),
     /// It has to wait until a word's waiters are woken, among whom the thread is already.
     WaitForWord(WordWait),
     /// Done, but others have their turn first: this goes into the result register.
@@ -193,49 +196,46 @@ impl WaitEnd {
 
 /// Goes on with an operation in whose way something stands. See [`complete_unless_interrupted`]; this one is part of the
 /// future of every thread, so it has no layers that keep things twice.
-#[expect(clippy::manual_async_fn, reason = "an `async fn` keeps its arguments twice")]
-pub fn complete_operation<'a>(
-    caller: Caller<'a>,
-    mut operation: Blocked,
+pub async fn complete_operation(
+    caller: Caller<'_>,
+    operation: &mut Blocked,
     mut obstacle: Obstacle,
-) -> impl Future<Output = Completion> + 'a {
-    async move {
-        loop {
-            let (object, events) = match obstacle {
-                Obstacle::Error(errno) => return Completion::Error(errno),
-                Obstacle::NotReady(object) => (object, EVERY_EVENT),
-                Obstacle::NotReadyFor(object, events) => (object, events.bits()),
-                Obstacle::Wait(future) => {
-                    match future.await.map_err(Obstacle::Error).and_then(|()| operation.attempt(caller)) {
-                        Ok(value) => return Completion::Value(value),
-                        Err(next) => obstacle = next,
-                    }
-                    continue;
+) -> Completion {
+    loop {
+        let (object, events) = match obstacle {
+            Obstacle::Error(errno) => return Completion::Error(errno),
+            Obstacle::NotReady(object) => (object, EVERY_EVENT),
+            Obstacle::NotReadyFor(object, events) => (object, events.bits()),
+            Obstacle::Wait(future) => {
+                match future.await.map_err(Obstacle::Error).and_then(|()| operation.attempt(caller)) {
+                    Ok(value) => return Completion::Value(value),
+                    Err(next) => obstacle = next,
                 }
-                Obstacle::Event(future) => {
-                    let Ok(outcome) = caller.thread.interruptible(future).await else {
-                        return operation.interrupted();
-                    };
-                    match outcome.map_err(Obstacle::Error).and_then(|()| operation.attempt(caller)) {
-                        Ok(value) => return Completion::Value(value),
-                        Err(next) => obstacle = next,
-                    }
-                    continue;
-                }
-            };
-            let mut place = pin!(place_at(object, events));
-            let wait = poll_fn(|context| {
-                match attempt_if_woken(place.as_mut(), context, &mut || operation.attempt(caller)) {
-                    Poll::Ready(outcome) => Poll::Ready(Ok(outcome)),
-                    Poll::Pending if caller.thread.is_interrupted() => Poll::Ready(Err(Interrupted)),
-                    Poll::Pending => Poll::Pending,
-                }
-            });
-            match wait.await {
-                Ok(Ok(value)) => return Completion::Value(value),
-                Ok(Err(next)) => obstacle = next,
-                Err(Interrupted) => return operation.interrupted(),
+                continue;
             }
+            Obstacle::Event(future) => {
+                let Ok(outcome) = caller.thread.interruptible(future).await else {
+                    return operation.interrupted();
+                };
+                match outcome.map_err(Obstacle::Error).and_then(|()| operation.attempt(caller)) {
+                    Ok(value) => return Completion::Value(value),
+                    Err(next) => obstacle = next,
+                }
+                continue;
+            }
+        };
+        let mut place = pin!(place_at(object, events));
+        let wait = poll_fn(|context| {
+            match attempt_if_woken(place.as_mut(), context, &mut || operation.attempt(caller)) {
+                Poll::Ready(outcome) => Poll::Ready(Ok(outcome)),
+                Poll::Pending if caller.thread.is_interrupted() => Poll::Ready(Err(Interrupted)),
+                Poll::Pending => Poll::Pending,
+            }
+        });
+        match wait.await {
+            Ok(Ok(value)) => return Completion::Value(value),
+            Ok(Err(next)) => obstacle = next,
+            Err(Interrupted) => return operation.interrupted(),
         }
     }
 }
@@ -333,13 +333,9 @@ pub async fn complete_unless_interrupted(
     }
 }
 
-/// Attempts; if it has to wait, goes on as a future that a signal interrupts.
-pub fn attempt(_call: &Call<'_>, mut operation: impl FnMut() -> Attempt + Send + 'static) -> Outcome {
-    match operation() {
-        Ok(value) => Outcome::Done(value),
-        Err(Obstacle::Error(errno)) => Outcome::Done(encode_error(errno)),
-        Err(obstacle) => block(move |_: Caller<'_>| operation(), obstacle),
-    }
+/// Attempts; if it has to wait, goes on until a signal comes.
+pub fn attempt(call: &Call<'_>, mut operation: impl FnMut() -> Attempt + Send + 'static) -> Outcome {
+    attempt_for(call, move |_| operation())
 }
 
 /// As [`attempt`], for an operation that wants to know the caller.
@@ -351,13 +347,11 @@ pub fn attempt_for(
     match operation(call.caller()) {
         Ok(value) => Outcome::Done(value),
         Err(Obstacle::Error(errno)) => Outcome::Done(encode_error(errno)),
-        Err(obstacle) => block(operation, obstacle),
+        Err(obstacle) => {
+            call.blocked.set(Some(Blocked::Other(Box::new(operation))));
+            Outcome::Block(obstacle)
+        }
     }
-}
-
-#[cold]
-fn block(operation: impl FnMut(Caller<'_>) -> Attempt + Send + 'static, obstacle: Obstacle) -> Outcome {
-    Outcome::Block(Blocked::Other(Box::new(operation)), obstacle)
 }
 
 /// Runs a future that is not interrupted: it waits for devices and locks at most.

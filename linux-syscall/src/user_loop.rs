@@ -5,6 +5,7 @@
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
+use core::cell::Cell;
 
 use executor::TaskOptions;
 use kernel_hal::{HartId, Instant, PageFault, TrapCause, UserContext, VirtAddr, interrupt, time};
@@ -62,10 +63,14 @@ fn run(started: Box<StartedThread>) -> impl Future<Output = ()> {
                     let completion = future.await;
                     user.finish_call(hart, completion);
                 }
-                Stop::Block(operation, obstacle) => {
+                Stop::Block(obstacle) => {
                     let hart = user.leave_hart();
                     let caller = Caller { thread: &user.thread, resources: &user.resources };
-                    let completion = complete_operation(caller, operation, obstacle).await;
+                    let completion = match user.blocked.get_mut() {
+                        Some(operation) => complete_operation(caller, operation, obstacle).await,
+                        None => unreachable!("nothing is blocked"),
+                    };
+                    user.blocked.set(None);
                     user.finish_call(hart, completion);
                 }
                 Stop::WaitForWord(wait) => {
@@ -100,7 +105,7 @@ fn run(started: Box<StartedThread>) -> impl Future<Output = ()> {
 enum Stop {
     /// It made a call that has to wait, in one of three ways: see [`Outcome`].
     Wait(SlowCall),
-    Block(Blocked, Obstacle),
+    Block(Obstacle),
     WaitForWord(WordWait),
     /// It lets others go first.
     Yield,
@@ -121,6 +126,8 @@ pub(crate) struct UserThread {
     pub(crate) tenancy: Tenancy,
     /// The call that a signal interrupted, until it is decided what becomes of it.
     pub(crate) interrupted: Option<InterruptedCall>,
+    /// The operation that the thread waits for, if it waits for one.
+    blocked: Cell<Option<Blocked>>,
 }
 
 /// A call that a signal interrupted.
@@ -145,7 +152,7 @@ impl InterruptedCall {
 impl UserThread {
     fn new(started: Box<StartedThread>) -> Self {
         let StartedThread { thread, resources, context, tenancy, .. } = *started;
-        Self { thread, resources, context, tenancy, interrupted: None }
+        Self { thread, resources, context, tenancy, interrupted: None, blocked: Cell::new(None) }
     }
 
     async fn begin(&mut self, set_child_id: usize) {
@@ -172,6 +179,7 @@ impl UserThread {
             resources: &self.resources,
             context: &mut self.context,
             tenancy: &self.tenancy,
+            blocked: &self.blocked,
         };
         loop {
             interrupt::disable();
@@ -200,7 +208,7 @@ impl UserThread {
                 Outcome::Done(value) => call.context.set_syscall_result(value),
                 Outcome::KeepRegisters => {}
                 Outcome::Wait(future) => return Stop::Wait(future),
-                Outcome::Block(operation, obstacle) => return Stop::Block(operation, obstacle),
+                Outcome::Block(obstacle) => return Stop::Block(obstacle),
                 Outcome::WaitForWord(wait) => return Stop::WaitForWord(wait),
                 Outcome::Yield(value) => {
                     call.context.set_syscall_result(value);

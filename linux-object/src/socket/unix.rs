@@ -120,6 +120,7 @@ impl Endpoint {
         })
     }
 
+    #[inline]
     fn peer(&self) -> Option<Arc<Self>> {
         match self.kind {
             SocketKind::Datagram => self.destination.lock().as_ref().and_then(Weak::upgrade),
@@ -164,7 +165,16 @@ impl Endpoint {
         }
     }
 
+    #[inline(always)]
     fn turn(self: &Arc<Self>) -> Result<AsyncMutexGuard<'_, Ring>, Obstacle> {
+        match self.incoming.try_lock() {
+            Some(guard) => Ok(guard),
+            None => self.turn_after_others(),
+        }
+    }
+
+    #[cold]
+    fn turn_after_others(self: &Arc<Self>) -> Result<AsyncMutexGuard<'_, Ring>, Obstacle> {
         for _ in 0..TRIES {
             if let Some(guard) = self.incoming.try_lock() {
                 return Ok(guard);
@@ -317,11 +327,6 @@ impl Endpoint {
             }
         }
         let received_bytes = outcome?;
-        received.name = match &received.ancillary {
-            Some(attached) if !is_stream => attached.name.clone(),
-            _ if self.kind.is_connected() => self.peer().and_then(|peer| peer.name().cloned()),
-            _ => None,
-        };
         let waits_for_all = is_stream
             && flags.contains(MessageFlags::WAITALL)
             && !flags.contains(MessageFlags::PEEK)
@@ -330,6 +335,15 @@ impl Endpoint {
             return Err(Obstacle::NotReadyFor(self.clone(), READABLE));
         }
         Ok(received_bytes)
+    }
+
+    /// Who sent what was received.
+    fn sender_of(&self, received: &Received) -> Option<SocketName> {
+        match &received.ancillary {
+            Some(attached) if self.kind != SocketKind::Stream => attached.name.clone(),
+            _ if self.kind.is_connected() => self.peer().and_then(|peer| peer.name().cloned()),
+            _ => None,
+        }
     }
 
     fn ready(self: &Arc<Self>) -> PollEvents {
@@ -382,6 +396,13 @@ impl Endpoint {
 impl Waitable for Endpoint {
     fn wait_queue(&self) -> &WaitQueue {
         &self.changed
+    }
+
+    fn is_worth_an_attempt(&self, events: u32) -> bool {
+        events != READABLE.bits()
+            || self.used_slots.load(Ordering::Relaxed) > 0
+            || self.no_more_receiving.load(Ordering::Acquire)
+            || self.listener.get().is_some()
     }
 }
 
@@ -520,7 +541,9 @@ impl Socket for UnixSocket {
     }
 
     fn try_receive(&self, buffer: &mut UserBuffer, flags: MessageFlags, received: &mut Received) -> Attempt {
-        self.endpoint.receive(buffer, flags, received)
+        let bytes = self.endpoint.receive(buffer, flags, received)?;
+        received.name = self.endpoint.sender_of(received);
+        Ok(bytes)
     }
 
     fn shut_down(&self, what: Shutdown) -> Result<(), Errno> {

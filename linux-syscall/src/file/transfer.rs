@@ -157,7 +157,8 @@ fn meet_obstacle(
         }
         Err(obstacle) => {
             let transfer = StreamTransfer { file, progress: buffer.progress(), direction };
-            Ok(Outcome::Block(Blocked::Stream(transfer), obstacle))
+            call.blocked.set(Some(Blocked::Stream(transfer)));
+            Ok(Outcome::Block(obstacle))
         }
     }
 }
