@@ -496,6 +496,18 @@ pub fn current_thread() -> Option<Arc<Thread>> {
     if id == 0 { None } else { find_thread(id as i32) }
 }
 
+/// Between the pieces of an operation that may be long: others with a better claim to the hart go first. `Err(Interrupted)`
+/// if there is work for the thread on whose behalf it is.
+pub async fn give_way() -> Result<(), Interrupted> {
+    if executor::checkpoint() {
+        executor::reschedule().await;
+    }
+    match current_thread() {
+        Some(thread) if thread.is_interrupted() => Err(Interrupted),
+        _ => Ok(()),
+    }
+}
+
 /// An interruptible wait ended because there is work for the thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Interrupted;

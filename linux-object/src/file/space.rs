@@ -2,6 +2,7 @@
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use kernel_hal::PAGE_SIZE;
 use kernel_object::paged_object::{LARGEST_SIZE, PagedObject};
@@ -13,9 +14,12 @@ use rcore_fs::{AttributeChanges, Contents, INode, Touch};
 
 use super::regular::errno_of;
 use super::{OpenFile, Position};
+use crate::thread::give_way;
 
 /// How much is copied from file to file at once.
 const COPY_PIECE: usize = 16 * PAGE_SIZE;
+/// How many pages are made before others may go first.
+const PAGES_IN_A_ROW: u64 = 64;
 const PAGE_BYTES: u64 = PAGE_SIZE as u64;
 
 impl OpenFile {
@@ -129,6 +133,11 @@ impl OpenFile {
         piece.resize(COPY_PIECE.min(len), 0);
         let mut done = 0;
         while done < len {
+            match give_way().await {
+                Err(_) if done == 0 => return Err(Errno::EINTR),
+                Err(_) => break,
+                Ok(()) => {}
+            }
             let wanted = piece.len().min(len - done);
             let read = source.read(start + done as u64, &mut piece[..wanted]).await.map_err(errno_of)?;
             if read == 0 {
@@ -182,6 +191,30 @@ async fn punch(pages: &Arc<PagedObject>, start: u64, end: u64) -> Result<(), Err
     Ok(())
 }
 
+/// Makes the pages of a range that are missing, and notes which those were. A program may ask for more than there is
+/// memory, or end meanwhile: then it is `EINTR`.
+async fn make_missing(
+    pages: &Arc<PagedObject>,
+    range: Range<u64>,
+    made: &mut Vec<Range<u64>>,
+) -> Result<(), Errno> {
+    for index in range {
+        if index % PAGES_IN_A_ROW == 0 {
+            give_way().await.map_err(|_| Errno::EINTR)?;
+        }
+        if pages.has_page(index) {
+            continue;
+        }
+        made.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+        pages.write(index * PAGE_BYTES, &[0]).await.map_err(errno_of)?;
+        match made.last_mut() {
+            Some(last) if last.end == index => last.end += 1,
+            _ => made.push(index..index + 1),
+        }
+    }
+    Ok(())
+}
+
 /// Makes the pages of a range that are missing; all of them, or none of the new ones.
 async fn reserve(
     inode: &Arc<dyn INode>,
@@ -196,27 +229,11 @@ async fn reserve(
         inode.set_attributes(&AttributeChanges::size(end)).await?;
     }
     let range = start / PAGE_BYTES..end.div_ceil(PAGE_BYTES);
-    let mut outcome = Ok(());
     let mut made = Vec::new();
-    for index in range {
-        if pages.has_page(index) {
-            continue;
-        }
-        let at = index * PAGE_BYTES;
-        let result = made.try_reserve(1).map_err(|_| Errno::ENOMEM);
-        let result = match result {
-            Ok(()) => pages.write(at, &[0]).await.map(drop).map_err(errno_of),
-            Err(errno) => Err(errno),
-        };
-        if let Err(errno) = result {
-            outcome = Err(errno);
-            break;
-        }
-        made.push(index);
-    }
+    let outcome = make_missing(pages, range, &mut made).await;
     if outcome.is_err() {
-        for index in made {
-            pages.punch_hole(index..index + 1);
+        for range in made {
+            pages.punch_hole(range);
         }
         inode.set_attributes(&AttributeChanges::size(old_size)).await?;
     } else if keeps_size && end > old_size {
