@@ -17,6 +17,7 @@
 #   e2fsprogs, image-small, image-full
 #           tools for ext4, and the disk images of rootfs/images/ with Debian's packages
 #   busybox-suite   busybox's own test suite
+#   port-redis      Redis with our event backend on io_uring
 #
 # Without arguments: host rust crates qemu guest. With --check nothing is installed: what is missing is
 # listed and the exit status tells.
@@ -44,6 +45,8 @@ export PROJECT CACHE
 . scripts/setup/images.sh
 # shellcheck source=scripts/setup/suites.sh
 . scripts/setup/suites.sh
+# shellcheck source=scripts/setup/ports.sh
+. scripts/setup/ports.sh
 
 usage() {
     sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p;}' "${BASH_SOURCE[0]}"
@@ -59,7 +62,7 @@ for argument in "$@"; do
         exit 0
         ;;
     host | rust | crates | qemu | guest | cross | test | miri | debug | linux | e2fsprogs | image-small | image-full | \
-        busybox-suite)
+        busybox-suite | port-redis)
         components+=("$argument")
         ;;
     *)

@@ -4,9 +4,11 @@
 SUITES_RECIPE=(scripts/setup/debian.sh scripts/setup/suites.sh)
 BUSYBOX_SUITE=$CACHE/busybox-suite
 
-# suite_sources PACKAGE - fetches the source that the package of the guest was built from into .cache/sources/.
+# suite_sources PACKAGE [OPTION...] - fetches the source that the package of the guest was built from into
+# .cache/sources/; the options are those of `apt-get source`.
 suite_sources() {
     local package=$1 place=$CACHE/sources source version
+    shift
     debian_lists
     version=$(debian_apt apt-cache show --no-all-versions "$package" | sed -n 's/^Source: .*(\(.*\))$/\1/p')
     source=$(debian_apt apt-cache show --no-all-versions "$package" | sed -n 's/^Source: \([^ ]*\).*/\1/p')
@@ -24,7 +26,7 @@ CONFIGURATION
         } >"$place/apt/apt.conf"
     )
     APT_CONFIG=$place/apt/apt.conf apt-get update -q --error-on=any || return 1
-    (cd "$place" && APT_CONFIG=$place/apt/apt.conf apt-get source -q --download-only "$source=$version")
+    (cd "$place" && APT_CONFIG=$place/apt/apt.conf apt-get source -q --download-only "$@" "$source=$version")
 }
 
 # --- busybox-suite: its test suite, and the configuration that Debian builds the static one with ---------
