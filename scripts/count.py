@@ -4,6 +4,7 @@
     count.py getppid                 the guest program rootfs/tests/getppid.c on our kernel
     count.py getppid --linux         the same on Debian's Linux
     count.py --image full redis      the script rootfs/images/benchmarks/redis.sh in a disk image
+    count.py --image full port-redis   the same for a port of rootfs/ports/, with each event backend
     count.py --kernel-bench NAME     a benchmark inside the kernel (command line word kbench=NAME), with the
                                      disk of testdisk.py
 
@@ -27,6 +28,7 @@ import subprocess
 
 import elf
 import guest
+import ports
 import qemu
 import run
 import testdisk
@@ -168,6 +170,8 @@ def machine_for(options):
         machine.drives = machine.drives or dict(testdisk.options("plain"))["drives"]
         machine.icount = machine.icount or DISK_ICOUNT * (machine.harts == 1)
     elif options.image != run.NO_IMAGE:
+        if options.program.startswith("port-"):
+            machine.drives = [f"{ports.disk()},format=raw,snapshot=on"]
         run.image_machine(machine, options.image, options.linux, ",snapshot=on")
         machine.icount = machine.icount or DISK_ICOUNT * (machine.harts == 1)
         words = [*words[:-1], machine.append, "--", f"/tests/benchmarks/{options.program}.sh",

@@ -9,48 +9,19 @@ none is named, each by itself; its verdict is the suite's exit status. The progr
 """
 
 import argparse
-import shutil
-import subprocess
 import time
 
 import imagetest
+import ports
 import qemu
 import run
-from environment import CACHE, PROJECT, TARGET, Failure, main
+from environment import TARGET, Failure, main
 from session import SET_PROMPT, Session, Unexpected
 
-PORT = PROJECT / "rootfs" / "ports" / "redis"
-BUILT = CACHE / "ports" / "redis" / "redis"
-STRIP = "riscv64-linux-gnu-strip"
-PROGRAMS = ("redis-server", "redis-cli", "redis-benchmark")
 BACKENDS = ("epoll", "io_uring")
 CHECK_SECONDS = 600
 UNIT_SECONDS = 1500
 SHOWN_LINES = 40
-
-
-def disk():
-    """A file system with the programs, the checks and Redis' own suite."""
-    if not (BUILT / "src" / "redis-server").exists():
-        raise Failure("the port is not built: run scripts/setup.sh port-redis")
-    tree, image = TARGET / "ports" / "redis", TARGET / "ports" / "redis.ext4"
-    shutil.rmtree(tree, ignore_errors=True)
-    (tree / "src").mkdir(parents=True)
-    for program in PROGRAMS:
-        subprocess.run([STRIP, "-o", tree / "src" / program, BUILT / "src" / program], check=True)
-    # The suite looks for these names; both are the server.
-    for name in ("redis-sentinel", "redis-check-rdb", "redis-check-aof"):
-        (tree / "src" / name).symlink_to("redis-server")
-    shutil.copytree(BUILT / "tests", tree / "tests", symlinks=True)
-    (tree / "tests" / "tmp").mkdir(exist_ok=True)
-    for name in ("redis.conf", "sentinel.conf", "runtest"):
-        shutil.copy2(BUILT / name, tree / name)
-    shutil.copytree(BUILT / "src" / "commands", tree / "src" / "commands")
-    shutil.copytree(BUILT / "utils", tree / "utils", symlinks=True)
-    shutil.copytree(PORT / "checks", tree / "checks")
-    image.unlink(missing_ok=True)
-    subprocess.run([CACHE / "e2fsprogs" / "mke2fs", "-q", "-t", "ext4", "-d", tree, image, "128M"], check=True)
-    return image
 
 
 def start(options, log):
@@ -59,7 +30,7 @@ def start(options, log):
     if options.linux:
         machine.kernel = qemu.LINUX_IMAGE
         machine.append += " panic=-1"
-    machine.drives = [f"{disk()},format=raw,snapshot=on"]
+    machine.drives = [f"{ports.disk()},format=raw,snapshot=on"]
     run.image_machine(machine, "full", options.linux, ",snapshot=on")
     session = Session(machine, log)
     try:
@@ -80,10 +51,10 @@ def commands(options):
     """What to run: name, command, limit in seconds."""
     for backend in options.backends:
         if options.what == "check":
-            for script in sorted((PORT / "checks").glob("*.sh")):
+            for script in sorted((ports.PORT / "checks").glob("*.sh")):
                 yield f"{script.stem} {backend}", f"checks/{script.name} {backend}", CHECK_SECONDS
         else:
-            listed = [line for line in (PORT / "units").read_text().split("\n") if line and not line.startswith("#")]
+            listed = [line for line in (ports.PORT / "units").read_text().split("\n") if line and not line.startswith("#")]
             for unit in options.units or listed:
                 yield (f"{unit} {backend}",
                        f"tclsh tests/test_helper.tcl --clients 1 --single {unit} --config event-backend {backend}",
