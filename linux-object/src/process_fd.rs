@@ -44,7 +44,7 @@ impl ProcessFd {
         if !may_look_into(&caller.credentials(), &process.credentials()) {
             return Err(Errno::EPERM);
         }
-        thread.resources().files.get(number)
+        thread.resources().files.get_place(number)
     }
 }
 

@@ -67,7 +67,7 @@ pub fn execveat(
             let is_descriptor = path.is_empty() && flags.contains(AtFlags::EMPTY_PATH);
             let start = match directory.0 {
                 AT_FDCWD => None,
-                _ if is_descriptor => Some(place_of(&resources.files.get(directory.0)?)),
+                _ if is_descriptor => Some(place_of(&resources.files.get_place(directory.0)?)),
                 _ => start_of(&resources.files, directory, &path)?,
             };
             let place = match &start {

@@ -4,7 +4,7 @@ use linux_abi::Errno;
 use linux_abi::file::{AT_FDCWD, AtFlags, O_ACCMODE, O_RDONLY, RenameFlags};
 use linux_abi::stat::{DeviceNumber, FileType};
 use linux_abi::statfs::{Statfs, StatfsFlags};
-use linux_object::credentials::Permission;
+use linux_object::credentials::{Capabilities, Permission};
 use linux_object::namespace::{Actor, Mount, MountFlags, Named, Place};
 use linux_object::obstacle::complete;
 use linux_object::path_text::PathText;
@@ -12,7 +12,7 @@ use rcore_fs::NewNode;
 
 use crate::argument::{Fd, Mode, PathAddress, UserAddress};
 use crate::call::{Call, Caller, Outcome, slow};
-use crate::file::{descriptor, start_of, try_place};
+use crate::file::{descriptor, place_descriptor, place_of, start_of, try_place};
 use crate::limits::check_file_size;
 
 const AT_REMOVEDIR: u32 = 0x200;
@@ -64,7 +64,12 @@ pub fn mknodat(
         Some(FileType::Directory) => return Err(Errno::EPERM),
         _ => return Err(Errno::EINVAL),
     };
-    let is_device = matches!(node, NewNode::CharacterDevice(_) | NewNode::BlockDevice(_));
+    // A whiteout is no device: behind its number is nothing.
+    let is_device = match node {
+        NewNode::CharacterDevice(device) => device != DeviceNumber::new(0, 0),
+        NewNode::BlockDevice(_) => true,
+        _ => false,
+    };
     if is_device && !call.thread.credentials().is_privileged() {
         return Err(Errno::EPERM);
     }
@@ -104,10 +109,47 @@ pub fn linkat(
     new: PathAddress,
     flags: u32,
 ) -> Result<Outcome, Errno> {
-    let follow = AtFlags::from_bits(flags).filter(|&flags| AtFlags::SYMLINK_FOLLOW.contains(flags));
-    let follow = !follow.ok_or(Errno::EINVAL)?.is_empty();
+    let known = AtFlags::SYMLINK_FOLLOW | AtFlags::EMPTY_PATH;
+    let flags = AtFlags::from_bits(flags).filter(|&flags| known.contains(flags)).ok_or(Errno::EINVAL)?;
+    let follow = flags.contains(AtFlags::SYMLINK_FOLLOW);
+    if flags.contains(AtFlags::EMPTY_PATH) {
+        return Ok(link_descriptor(call, (old_directory, old), (new_directory, new), follow));
+    }
     change!(call, |actor, from = (old_directory, old), to = (new_directory, new)| actor
         .link(&from, &to, follow))
+}
+
+/// `linkat` that means a descriptor itself if the old path is empty.
+fn link_descriptor(
+    call: &Call<'_>,
+    (old_directory, old): (Fd, PathAddress),
+    (new_directory, new): (Fd, PathAddress),
+    follow: bool,
+) -> Outcome {
+    let (memory, resources, thread) = (call.memory(), call.resources.clone(), call.owned_thread());
+    slow(async move {
+        let credentials = thread.credentials();
+        let actor = Actor { paths: &resources.paths, credentials: &credentials };
+        let (mut old_text, mut new_text) = (PathText::new(), PathText::new());
+        complete(|| old_text.load(&memory, old.get())).await?;
+        complete(|| new_text.load(&memory, new.get())).await?;
+        let (old_path, new_path) = (old_text.bytes(), new_text.bytes());
+        let to = Named { start: start_of(&resources.files, new_directory, new_path)?, path: new_path };
+        if !old_path.is_empty() {
+            let start = start_of(&resources.files, old_directory, old_path)?;
+            actor.link(&Named { start, path: old_path }, &to, follow).await?;
+            return Ok(0);
+        }
+        let place = match old_directory.0 {
+            AT_FDCWD => resources.paths.working_directory(),
+            number => place_of(&resources.files.get_place(number)?),
+        };
+        if !credentials.has(Capabilities::DAC_READ_SEARCH) {
+            return Err(Errno::ENOENT);
+        }
+        actor.link_place(&place, &to).await?;
+        Ok(0)
+    })
 }
 
 pub fn renameat2(
@@ -119,7 +161,8 @@ pub fn renameat2(
     flags: u32,
 ) -> Result<Outcome, Errno> {
     let flags = RenameFlags::from_bits(flags).ok_or(Errno::EINVAL)?;
-    if flags.contains(RenameFlags::NOREPLACE) && flags.contains(RenameFlags::EXCHANGE) {
+    let excludes_exchange = RenameFlags::NOREPLACE | RenameFlags::WHITEOUT;
+    if flags.contains(RenameFlags::EXCHANGE) && flags.intersects(excludes_exchange) {
         return Err(Errno::EINVAL);
     }
     change!(call, |actor, from = (old_directory, old), to = (new_directory, new)| actor
@@ -203,7 +246,7 @@ pub fn statfs(call: &mut Call<'_>, path: PathAddress, result: UserAddress) -> Re
 }
 
 pub fn fstatfs(call: &mut Call<'_>, fd: Fd, result: UserAddress) -> Result<Outcome, Errno> {
-    let file = descriptor(call, fd)?;
+    let file = place_descriptor(call, fd)?;
     let memory = call.memory();
     Ok(slow(async move {
         let status = status_of(file.place().ok_or(Errno::ENOSYS)?).await?;

@@ -131,7 +131,7 @@ syscall_table! {
     34 mkdirat(directory: Fd, path: PathAddress, mode: Mode) => names::mkdirat, Full, "";
     35 unlinkat(directory: Fd, path: PathAddress, flags: u32) => names::unlinkat, Full, "";
     36 symlinkat(target: PathAddress, directory: Fd, path: PathAddress) => names::symlinkat, Full, "";
-    37 linkat(old_directory: Fd, old: PathAddress, new_directory: Fd, new: PathAddress, flags: u32) => names::linkat, Partial, "AT_EMPTY_PATH is refused";
+    37 linkat(old_directory: Fd, old: PathAddress, new_directory: Fd, new: PathAddress, flags: u32) => names::linkat, Partial, "AT_EMPTY_PATH needs CAP_DAC_READ_SEARCH, whoever opened the file";
     39 umount2(target: PathAddress, flags: u32) => mount::umount2, Partial, "MNT_EXPIRE is refused";
     40 mount(source: PathAddress, target: PathAddress, kind: PathAddress, flags: Bits, options: PathAddress) => mount::mount, Partial, "mounts that were bound to each other do not follow one another; MS_SYNCHRONOUS, MS_DIRSYNC, MS_MANDLOCK and MS_LAZYTIME are refused";
     41 pivot_root(new_root: PathAddress, put_old: PathAddress) => mount::pivot_root, Full, "";
@@ -148,7 +148,7 @@ syscall_table! {
     53 fchmodat(directory: Fd, path: PathAddress, mode: Mode) => attributes::fchmodat, Full, "";
     54 fchownat(directory: Fd, path: PathAddress, user: u32, group: u32, flags: u32) => attributes::fchownat, Full, "";
     55 fchown(fd: Fd, user: u32, group: u32) => attributes::fchown, Full, "";
-    56 openat(directory: Fd, path: PathAddress, flags: OpenArgument, mode: Mode) => file::openat, Partial, "O_PATH and O_TMPFILE are refused";
+    56 openat(directory: Fd, path: PathAddress, flags: OpenArgument, mode: Mode) => file::openat, Full, "";
     57 close(fd: Fd) => file::close, Full, "";
     59 pipe2(result: UserAddress, flags: OpenArgument) => file::pipe2, Full, "";
     61 getdents64(fd: Fd, buffer: UserAddress, count: u32) => file::getdents64, Full, "";
@@ -251,6 +251,7 @@ syscall_table! {
     167 prctl(option: i32, second: usize, third: usize, fourth: usize, fifth: usize) => control::prctl, Partial, "the common options; no seccomp, no memory layout";
     168 getcpu(hart: UserAddress, node: UserAddress) => schedule::getcpu, Full, "";
     169 gettimeofday(time: UserAddress, zone: UserAddress) => time::gettimeofday, Full, "";
+    170 settimeofday(time: UserAddress, zone: UserAddress) => time::settimeofday, Partial, "no time zone but that of Greenwich";
     172 getpid() => process::getpid, Full, "";
     173 getppid() => process::getppid, Full, "";
     174 getuid() => identity::getuid, Full, "";
@@ -308,7 +309,7 @@ syscall_table! {
     271 process_vm_writev(process: i32, own: UserAddress, own_count: usize, other: UserAddress, other_count: usize, flags: usize) => memory::process_vm_writev, Full, "";
     274 sched_setattr(thread: i32, attributes: UserAddress, flags: u32) => schedule::sched_setattr, Partial, "no deadlines, no clamping of utilization";
     275 sched_getattr(thread: i32, attributes: UserAddress, size: u32, flags: u32) => schedule::sched_getattr, Full, "";
-    276 renameat2(old_directory: Fd, old: PathAddress, new_directory: Fd, new: PathAddress, flags: u32) => names::renameat2, Partial, "RENAME_WHITEOUT is refused";
+    276 renameat2(old_directory: Fd, old: PathAddress, new_directory: Fd, new: PathAddress, flags: u32) => names::renameat2, Full, "";
     278 getrandom(buffer: UserAddress, count: usize, flags: u32) => system::getrandom, Full, "";
     279 memfd_create(name: PathAddress, flags: u32) => memory::memfd_create, Partial, "no huge pages";
     281 execveat(directory: Fd, path: PathAddress, arguments: UserAddress, environment: UserAddress, flags: u32) => execute::execveat, Full, "";
@@ -326,6 +327,7 @@ syscall_table! {
     434 pidfd_open(process: i32, flags: u32) => process_fd::pidfd_open, Partial, "not of a thread";
     435 clone3(arguments: UserAddress, size: usize) => clone::clone3, Partial, "no namespaces, no control groups; no pidfd of a thread";
     436 close_range(first: u32, last: u32, flags: u32) => file::close_range, Partial, "CLOSE_RANGE_UNSHARE is refused";
+    437 openat2(directory: Fd, path: PathAddress, how: UserAddress, size: usize) => file::openat2, Full, "";
     438 pidfd_getfd(fd: Fd, number: i32, flags: u32) => process_fd::pidfd_getfd, Full, "";
     439 faccessat2(directory: Fd, path: PathAddress, mode: u32, flags: u32) => file::faccessat2, Full, "";
     441 epoll_pwait2(epoll: Fd, events: UserAddress, count: i32, timeout: UserAddress, mask: UserAddress, set_size: usize) => epoll::epoll_pwait2, Full, "";

@@ -11,8 +11,8 @@ use linux_abi::time::{
     Timeval, Timezone,
 };
 use linux_object::clock;
-use linux_object::credentials::Capabilities;
-use linux_object::obstacle::complete;
+use linux_object::credentials::{Capabilities, Credentials};
+use linux_object::obstacle::{Attempt, complete};
 use linux_object::process::{Process, find_process, find_thread};
 use linux_object::thread::{Interrupted, Thread};
 use linux_object::timers::TimerClock;
@@ -216,6 +216,41 @@ pub fn clock_nanosleep(
     })))
 }
 
+/// Sets the time of day, if the caller may.
+fn set_time(credentials: &Credentials, time: Duration) -> Attempt {
+    credentials.require(Capabilities::SYS_TIME)?;
+    // The time of day is not before the machine was started.
+    if time < Duration::from_nanos(Instant::now().as_nanos()) {
+        return Err(Errno::EINVAL.into());
+    }
+    clock::set_real_time(time)?;
+    Ok(0)
+}
+
+pub fn settimeofday(call: &mut Call<'_>, time: UserAddress, zone: UserAddress) -> Result<Outcome, Errno> {
+    const MICROSECONDS: i64 = 1_000_000;
+    let (memory, credentials) = (call.memory(), call.thread.credentials());
+    Ok(attempt(call, move || {
+        let mut wanted = None;
+        if !time.is_null() {
+            let time = memory.read::<Timeval>(time.get())?;
+            // Linux takes a million for a second more.
+            if !(0..=MICROSECONDS).contains(&time.tv_usec) {
+                return Err(Errno::EINVAL.into());
+            }
+            wanted = Some(time);
+        }
+        if !zone.is_null() && memory.read::<Timezone>(zone.get())? != Timezone::default() {
+            // Only that of Greenwich: there is no time zone in the kernel.
+            return Err(Errno::EINVAL.into());
+        }
+        match wanted {
+            Some(time) => set_time(&credentials, time.to_duration()?),
+            None => Ok(credentials.require(Capabilities::SYS_TIME).map(|()| 0)?),
+        }
+    }))
+}
+
 pub fn clock_settime(call: &mut Call<'_>, clock: i32, time: UserAddress) -> Result<Outcome, Errno> {
     if clock != CLOCK_REALTIME {
         // Linux has other clocks, but none that can be set.
@@ -224,12 +259,6 @@ pub fn clock_settime(call: &mut Call<'_>, clock: i32, time: UserAddress) -> Resu
     let (memory, credentials) = (call.memory(), call.thread.credentials());
     Ok(attempt(call, move || {
         let time = memory.read::<Timespec>(time.get())?.to_duration()?;
-        credentials.require(Capabilities::SYS_TIME)?;
-        // The time of day is not before the machine was started.
-        if time < Duration::from_nanos(Instant::now().as_nanos()) {
-            return Err(Errno::EINVAL.into());
-        }
-        clock::set_real_time(time)?;
-        Ok(0)
+        set_time(&credentials, time)
     }))
 }

@@ -158,9 +158,13 @@ pub trait INode: Any + Send + Sync {
         Attempt::failed(unsupported(self.file_type()))
     }
 
-    /// Creates an inode without a name in this directory's filesystem, as `O_TMPFILE` does; [`INode::link`] may name
-    /// it. It is gone when nobody uses it any more.
-    fn create_unnamed<'a>(&'a self, _creation: &'a Creation<'a>) -> Attempt<'a, Arc<dyn INode>> {
+    /// Creates an inode without a name in this directory's filesystem, as `O_TMPFILE` does. [`INode::link`] names
+    /// it if it `may_be_named`. It is gone when nobody uses it any more.
+    fn create_unnamed<'a>(
+        &'a self,
+        _creation: &'a Creation<'a>,
+        _may_be_named: bool,
+    ) -> Attempt<'a, Arc<dyn INode>> {
         Attempt::failed(match self.file_type() {
             FileType::Directory => Errno::EOPNOTSUPP,
             _ => Errno::ENOTDIR,

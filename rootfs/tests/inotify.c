@@ -272,3 +272,26 @@ CASE(bad_arguments_are_refused)
     if (geteuid() == 0 && seteuid(1000) == 0)
         CHECK_FAILS(inotify_add_watch(fd, DIRECTORY "/file", IN_OPEN), EACCES);
 }
+
+CASE(listings_and_copies_are_told)
+{
+    int fd = prepare(), watch = inotify_add_watch(fd, DIRECTORY, IN_ACCESS | IN_MODIFY);
+    char listing[1024];
+    off_t offset = 0;
+
+    touch(DIRECTORY "/from");
+    touch(DIRECTORY "/to");
+    int from = open(DIRECTORY "/from", O_RDWR), to = open(DIRECTORY "/to", O_WRONLY);
+    int directory = open(DIRECTORY, O_RDONLY);
+    REQUIRE(write(from, "content", 7) == 7);
+    CHECK_EVENT(fd, watch, IN_MODIFY, "from");
+    CHECK(syscall(SYS_getdents64, directory, listing, sizeof listing) > 0);
+    CHECK_EVENT(fd, watch, IN_ACCESS | IN_ISDIR, "");
+    CHECK_EQUAL(copy_file_range(from, &offset, to, NULL, 3, 0), 3);
+    CHECK_EVENT(fd, watch, IN_ACCESS, "from");
+    CHECK_EVENT(fd, watch, IN_MODIFY, "to");
+    CHECK_EQUAL(syscall(SYS_sendfile, to, from, &offset, 4), 4);
+    CHECK_EVENT(fd, watch, IN_ACCESS, "from");
+    CHECK_EVENT(fd, watch, IN_MODIFY, "to");
+    CHECK_NOTHING(fd);
+}

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdint.h>
+#include <sys/time.h>
 #include <sys/timerfd.h>
 
 static struct itimerspec milliseconds(long value, long interval)
@@ -115,4 +116,24 @@ CASE(bad_arguments_are_refused)
     CHECK_FAILS(timerfd_gettime(ends[0], &now), EINVAL);
     CHECK_FAILS(read(fd, bytes, 7), EINVAL);
     CHECK_FAILS(write(fd, bytes, 8), EINVAL);
+}
+
+CASE(the_older_call_sets_the_clock_too)
+{
+    struct itimerspec in_an_hour = {.it_value = {.tv_sec = time(NULL) + 3600}};
+    struct timeval now, wrong = {.tv_usec = 1000001};
+    uint64_t count;
+    int fd = timerfd_create(CLOCK_REALTIME, TFD_NONBLOCK);
+
+    REQUIRE(timerfd_settime(fd, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &in_an_hour, NULL) == 0);
+    REQUIRE(gettimeofday(&now, NULL) == 0);
+    CHECK(settimeofday(&now, NULL) == 0);
+    CHECK_FAILS(read(fd, &count, sizeof count), ECANCELED);
+    CHECK_FAILS(settimeofday(&wrong, NULL), EINVAL);
+    wrong.tv_usec = -1;
+    CHECK_FAILS(settimeofday(&wrong, NULL), EINVAL);
+    wrong = (struct timeval){.tv_sec = -5};
+    CHECK_FAILS(settimeofday(&wrong, NULL), EINVAL);
+    REQUIRE(setuid(1000) == 0);
+    CHECK_FAILS(settimeofday(&now, NULL), EPERM);
 }

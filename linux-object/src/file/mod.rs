@@ -11,6 +11,7 @@ mod generated;
 mod memory_devices;
 mod null;
 mod page_ring;
+mod path_only;
 mod pipe;
 mod regular;
 mod send;
@@ -263,6 +264,28 @@ impl OpenFile {
         opening
     }
 
+    /// An opening that only stands for a place (`O_PATH`).
+    pub fn path_only(place: Place, flags: OpenFlags) -> Arc<Self> {
+        let kept = OpenFlags::PATH | OpenFlags::DIRECTORY | OpenFlags::NOFOLLOW;
+        Arc::new(Self {
+            file: path_only::object(),
+            place: Some(place),
+            access: O_RDONLY,
+            status: AtomicU32::new((flags & kept).bits()),
+            is_seekable: false,
+            position: AtomicU64::new(0),
+            position_turn: Turn::new(()),
+            watchers: Once::new(),
+            signal_driven: Once::new(),
+        })
+    }
+
+    /// Whether it only stands for a place.
+    #[inline]
+    pub fn is_path_only(&self) -> bool {
+        self.status.load(Ordering::Relaxed) & OpenFlags::PATH.bits() != 0
+    }
+
     /// The object.
     pub fn file(&self) -> &Arc<dyn File> {
         &self.file
@@ -337,7 +360,7 @@ impl OpenFile {
     /// Tells who watches the file.
     #[inline]
     fn note(&self, event: WatchMask) {
-        if inotify::is_any() {
+        if inotify::is_any() && !self.is_path_only() {
             inotify::happened_to(self, event);
         }
     }
@@ -394,6 +417,17 @@ impl OpenFile {
         let inode = self.inode().filter(|inode| inode.file_type() == FileType::Directory);
         let inode = inode.ok_or(Errno::ENOTDIR)?;
         inode.iterate(self.position.load(Ordering::Relaxed).max(FIRST_ENTRY), sink).await
+    }
+
+    /// Tells who watches a directory that it was listed.
+    pub fn note_listed(&self) {
+        self.note(WatchMask::ACCESS);
+    }
+
+    /// Tells who watches that bytes went from this file to another.
+    pub fn note_copied_to(&self, target: &Self) {
+        self.note(WatchMask::ACCESS);
+        target.note(WatchMask::MODIFY);
     }
 
     /// Where a listing goes on.

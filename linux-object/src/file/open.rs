@@ -46,6 +46,13 @@ fn character_device(number: DeviceNumber) -> Result<Arc<dyn File>, Errno> {
 /// Opens what a path leads to. `flags` neither create nor cut anything.
 pub fn try_open(route: Route<'_>, flags: OpenFlags) -> Attempt<Arc<OpenFile>> {
     let place = try_walk(route, !flags.contains(OpenFlags::NOFOLLOW))?;
+    if flags.contains(OpenFlags::PATH) {
+        let must_be_directory = flags.contains(OpenFlags::DIRECTORY);
+        if must_be_directory && place.file_type() != FileType::Directory {
+            return Err(Errno::ENOTDIR.into());
+        }
+        return Ok(OpenFile::path_only(place, flags));
+    }
     if let Some(node) = place.inode().downcast_ref::<AnonymousNode>() {
         return Ok(OpenFile::new(node.reopen(flags)?, None, flags));
     }
@@ -56,6 +63,9 @@ pub fn try_open(route: Route<'_>, flags: OpenFlags) -> Attempt<Arc<OpenFile>> {
 
 /// Opens a path, creating the file if `flags` say so. `permissions` are those of a created file, before the mask.
 pub async fn open(route: Route<'_>, flags: OpenFlags, permissions: u32) -> Result<Arc<OpenFile>, Errno> {
+    if flags.contains(OpenFlags::TMPFILE) {
+        return open_unnamed(route, flags, permissions).await;
+    }
     if !flags.intersects(OpenFlags::CREAT | OpenFlags::TRUNC) {
         return complete(|| try_open(route, flags)).await;
     }
@@ -90,21 +100,45 @@ pub async fn open(route: Route<'_>, flags: OpenFlags, permissions: u32) -> Resul
     OpenFile::at(file, place, flags)
 }
 
-async fn create(route: Route<'_>, last: &LastComponent<'_>, permissions: u32) -> Result<Place, Errno> {
-    let LastComponent { directory, name, .. } = last;
+/// Opens a new file without a name in the directory that a path leads to (`O_TMPFILE`). It may get a name unless `flags`
+/// have `O_EXCL`.
+async fn open_unnamed(route: Route<'_>, flags: OpenFlags, permissions: u32) -> Result<Arc<OpenFile>, Errno> {
+    let directory = complete(|| try_walk(route, !flags.contains(OpenFlags::NOFOLLOW))).await?;
+    if directory.file_type() != FileType::Directory {
+        return Err(Errno::ENOTDIR);
+    }
     if directory.mount().is_read_only() {
         return Err(Errno::EROFS);
     }
+    let creation = new_file(route, &directory, permissions).await?;
+    let inode = directory.inode().create_unnamed(&creation, !flags.contains(OpenFlags::EXCL)).await?;
+    // As it is shown: nobody who looks the name up finds it.
+    let name = alloc::format!("#{}", inode.number());
+    let place = directory.child(name.as_bytes(), inode);
+    let file = complete(|| try_object(&place, flags)).await?;
+    Ok(OpenFile::new(file, Some(place), flags))
+}
+
+/// How a new file in a directory is made, if the caller may make one.
+async fn new_file(route: Route<'_>, directory: &Place, permissions: u32) -> Result<Creation<'static>, Errno> {
     let above = complete(|| directory.try_ownership()).await?;
     let credentials = route.credentials;
     credentials.check_ownership(FileType::Directory, above, Permission::WRITE | Permission::EXECUTE)?;
-    let creation = Creation {
+    Ok(Creation {
         node: NewNode::Regular,
         permissions: permissions & 0o7777 & !route.context.creation_mask(),
         user: credentials.file_user,
         // A directory with the set-group-id bit hands its group on.
         group: if above.permissions & SET_GROUP_ID != 0 { above.group } else { credentials.file_group },
-    };
+    })
+}
+
+async fn create(route: Route<'_>, last: &LastComponent<'_>, permissions: u32) -> Result<Place, Errno> {
+    let LastComponent { directory, name, .. } = last;
+    if directory.mount().is_read_only() {
+        return Err(Errno::EROFS);
+    }
+    let creation = new_file(route, directory, permissions).await?;
     directory.create(name, &creation).await
 }
 

@@ -15,10 +15,41 @@ pub const MOST_DESCRIPTORS: usize = 1 << 20;
 /// Numbers are below this unless somebody sets another limit.
 const USUAL_LIMIT: usize = 1024;
 
+/// What a number is, beside its opening. The order counts: the first two are found by everybody.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Kept,
+    ClosedByExec,
+    /// It only stands for a place (`O_PATH`).
+    PathKept,
+    PathClosedByExec,
+}
+
+impl Kind {
+    fn of(file: &OpenFile, close_on_exec: bool) -> Self {
+        match (file.is_path_only(), close_on_exec) {
+            (false, false) => Self::Kept,
+            (false, true) => Self::ClosedByExec,
+            (true, false) => Self::PathKept,
+            (true, true) => Self::PathClosedByExec,
+        }
+    }
+
+    fn closes_on_exec(self) -> bool {
+        matches!(self, Self::ClosedByExec | Self::PathClosedByExec)
+    }
+}
+
 #[derive(Clone)]
 struct Entry {
     file: Arc<OpenFile>,
-    close_on_exec: bool,
+    kind: Kind,
+}
+
+impl Entry {
+    fn new(file: Arc<OpenFile>, close_on_exec: bool) -> Self {
+        Self { kind: Kind::of(&file, close_on_exec), file }
+    }
 }
 
 /// The descriptors of those threads that share it.
@@ -76,18 +107,25 @@ impl FileTable {
         self.limit.store(limit.min(MOST_DESCRIPTORS), Ordering::Relaxed);
     }
 
-    /// The opening behind a number.
+    /// The opening behind a number, which is more than a place.
     #[inline(always)]
     pub fn get(&self, number: i32) -> Result<Arc<OpenFile>, Errno> {
         let found = {
             let entries = self.entries.lock();
             // A negative number becomes one beyond the end.
             match entries.get(number as usize) {
-                Some(Some(entry)) => Some(entry.file.clone()),
+                Some(Some(entry)) if entry.kind <= Kind::ClosedByExec => Some(entry.file.clone()),
                 _ => None,
             }
         };
         found.ok_or(Errno::EBADF)
+    }
+
+    /// The opening behind a number, even if it only stands for a place.
+    pub fn get_place(&self, number: i32) -> Result<Arc<OpenFile>, Errno> {
+        let entries = self.entries.lock();
+        let entry = usize::try_from(number).ok().and_then(|index| entries.get(index)?.as_ref());
+        entry.map(|entry| entry.file.clone()).ok_or(Errno::EBADF)
     }
 
     /// Gives an opening the lowest free number from `lowest` on.
@@ -95,7 +133,7 @@ impl FileTable {
         let mut entries = self.entries.lock();
         let free = entries.iter().skip(lowest).position(Option::is_none).map(|index| index + lowest);
         let number = free.unwrap_or(entries.len().max(lowest));
-        put(&mut entries, self.limit(), number, Entry { file, close_on_exec })?;
+        put(&mut entries, self.limit(), number, Entry::new(file, close_on_exec))?;
         Ok(number as i32)
     }
 
@@ -122,7 +160,7 @@ impl FileTable {
         }
         let mut entries = self.entries.lock();
         let previous = entries.get_mut(number).and_then(Option::take);
-        put(&mut entries, self.limit(), number, Entry { file, close_on_exec })?;
+        put(&mut entries, self.limit(), number, Entry::new(file, close_on_exec))?;
         drop(entries);
         if let Some(entry) = &previous {
             locks::descriptor_closed(self, &entry.file);
@@ -156,20 +194,21 @@ impl FileTable {
     pub fn is_close_on_exec(&self, number: i32) -> Result<bool, Errno> {
         let entries = self.entries.lock();
         let entry = usize::try_from(number).ok().and_then(|index| entries.get(index)?.as_ref());
-        entry.map(|entry| entry.close_on_exec).ok_or(Errno::EBADF)
+        entry.map(|entry| entry.kind.closes_on_exec()).ok_or(Errno::EBADF)
     }
 
     /// Sets whether the number is given up by `exec`.
     pub fn set_close_on_exec(&self, number: i32, value: bool) -> Result<(), Errno> {
         let mut entries = self.entries.lock();
         let entry = usize::try_from(number).ok().and_then(|index| entries.get_mut(index)?.as_mut());
-        entry.ok_or(Errno::EBADF)?.close_on_exec = value;
+        let entry = entry.ok_or(Errno::EBADF)?;
+        entry.kind = Kind::of(&entry.file, value);
         Ok(())
     }
 
     /// Takes all numbers back that `exec` gives up.
     pub fn close_for_exec(&self) -> Vec<Arc<OpenFile>> {
-        self.take_all(|entry| entry.close_on_exec)
+        self.take_all(|entry| entry.kind.closes_on_exec())
     }
 
     /// Takes all numbers back.

@@ -75,7 +75,7 @@ pub async fn create(
         user: credentials.file_user,
         group: credentials.file_group,
     };
-    let inode = home.inode().create_unnamed(&creation).await?;
+    let inode = home.inode().create_unnamed(&creation, false).await?;
     if let Contents::Pages(pages) = inode.contents()
         && flags.sealable
     {

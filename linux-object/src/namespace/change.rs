@@ -3,8 +3,9 @@
 use alloc::sync::Arc;
 
 use linux_abi::Errno;
+use linux_abi::file::ResolveFlags;
 use linux_abi::stat::FileType;
-use rcore_fs::{Creation, INode, NewNode, RenameFlags};
+use rcore_fs::{AttributeChanges, Creation, INode, NewNode, RenameFlags};
 
 use super::{LastComponent, PathContext, Place, Route, cache, walk, walk_to_parent};
 use crate::credentials::{Credentials, Permission};
@@ -38,7 +39,13 @@ fn check_writable(directory: &Place) -> Result<(), Errno> {
 impl Actor<'_> {
     async fn parent<'p>(&'p self, named: &'p Named<'_>) -> Result<LastComponent<'p>, Errno> {
         let Named { start, path } = named;
-        let route = Route { context: self.paths, credentials: self.credentials, start: start.as_ref(), path };
+        let route = Route {
+            context: self.paths,
+            credentials: self.credentials,
+            start: start.as_ref(),
+            path,
+            resolve: ResolveFlags::empty(),
+        };
         walk_to_parent(route).await
     }
 
@@ -152,6 +159,11 @@ impl Actor<'_> {
     /// Gives something that is no directory another name.
     pub async fn link(&self, old: &Named<'_>, new: &Named<'_>, follow: bool) -> Result<(), Errno> {
         let target = walk(self.paths, self.credentials, old.start.as_ref(), old.path, follow).await?;
+        self.link_place(&target, new).await
+    }
+
+    /// Gives what is at a place another name, if it is no directory.
+    pub async fn link_place(&self, target: &Place, new: &Named<'_>) -> Result<(), Errno> {
         let LastComponent { directory, name, must_be_directory } = self.parent(new).await?;
         if target.file_type() == FileType::Directory {
             return Err(Errno::EPERM);
@@ -173,6 +185,22 @@ impl Actor<'_> {
             inotify::created(&directory, &name, target.inode());
         }
         outcome
+    }
+
+    /// A whiteout belongs to who left it.
+    async fn own_whiteout(&self, directory: &Place, name: &[u8]) -> Result<(), Errno> {
+        let (user, group) = (self.credentials.file_user, self.credentials.file_group);
+        if (user, group) == (0, 0) {
+            return Ok(());
+        }
+        let left = directory.inode().lookup(name).await?;
+        // Somebody else may have made something of the name already.
+        if left.file_type() != FileType::CharacterDevice {
+            return Ok(());
+        }
+        let changes =
+            AttributeChanges { user: Some(user), group: Some(group), ..AttributeChanges::default() };
+        left.set_attributes(&changes).await
     }
 
     /// Moves a name.
@@ -217,6 +245,10 @@ impl Actor<'_> {
         if !same_file {
             let exchanged = flags.contains(RenameFlags::EXCHANGE);
             cache::rename((from.directory.entry(), &from.name), (to.directory.entry(), &to.name), exchanged);
+            if flags.contains(RenameFlags::WHITEOUT) {
+                from.directory.entry().forget(&from.name);
+                self.own_whiteout(&from.directory, &from.name).await?;
+            }
             if inotify::is_any() {
                 let old = (&from.directory, &*from.name);
                 let new = (&to.directory, &*to.name);

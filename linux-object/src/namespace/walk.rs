@@ -9,6 +9,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use linux_abi::Errno;
+use linux_abi::file::ResolveFlags;
 use linux_abi::limits::{NAME_MAX, PATH_MAX};
 use linux_abi::stat::FileType;
 
@@ -41,7 +42,12 @@ pub struct Route<'a> {
     pub start: Option<&'a Place>,
     /// The path.
     pub path: &'a [u8],
+    /// What the walk must not do.
+    pub resolve: ResolveFlags,
 }
+
+/// Walks that stay below where they begin.
+const SCOPED: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::IN_ROOT);
 
 /// What a walk leads to that may end before something that does not exist.
 pub enum Destination<'p> {
@@ -116,7 +122,7 @@ pub async fn walk(
     path: &[u8],
     follow_last: bool,
 ) -> Result<Place, Errno> {
-    let route = Route { context, credentials, start, path };
+    let route = Route { context, credentials, start, path, resolve: ResolveFlags::empty() };
     complete(|| try_walk(route, follow_last)).await
 }
 
@@ -143,6 +149,9 @@ struct Walker<'a> {
     /// Looked at when it is needed.
     root: Option<Place>,
     at: Place,
+    resolve: ResolveFlags,
+    /// What a scoped walk must not leave.
+    scope: Option<Place>,
     links_left: usize,
     /// A slash followed a link whose path is being walked: its end must be a directory.
     needs_directory: bool,
@@ -151,20 +160,43 @@ struct Walker<'a> {
 impl<'a> Walker<'a> {
     #[inline]
     fn begin(route: Route<'a>) -> Attempt<Self> {
-        let Route { context, credentials, start, path } = route;
+        let Route { context, credentials, start, path, resolve } = route;
         let &first = path.first().ok_or(Errno::ENOENT)?;
         if path.len() >= PATH_MAX {
             return Err(Errno::ENAMETOOLONG.into());
         }
         let at = match start {
-            _ if first == b'/' => context.root(),
+            _ if first == b'/' && !resolve.intersects(SCOPED) => context.root(),
             Some(start) => start.clone(),
             None => context.working_directory(),
         };
-        let walker =
-            Self { context, credentials, root: None, at, links_left: MOST_LINKS, needs_directory: false };
+        let mut walker = Self {
+            context,
+            credentials,
+            root: None,
+            at,
+            resolve,
+            scope: None,
+            links_left: MOST_LINKS,
+            needs_directory: false,
+        };
+        if resolve.intersects(SCOPED) {
+            walker.set_scope(first == b'/')?;
+        }
         walker.check_directory()?;
         Ok(walker)
+    }
+
+    /// The walk stays below where it is now.
+    #[cold]
+    fn set_scope(&mut self, is_absolute: bool) -> Result<(), Errno> {
+        if self.resolve.contains(ResolveFlags::IN_ROOT) {
+            self.root = Some(self.at.clone());
+        } else if is_absolute {
+            return Err(Errno::EXDEV);
+        }
+        self.scope = Some(self.at.clone());
+        Ok(())
     }
 
     /// Walks until `at` is the end of the path; or the directory before its last component, which is returned then.
@@ -197,7 +229,7 @@ impl<'a> Walker<'a> {
 
             self.check_search()?;
             if name == b".." {
-                self.ascend();
+                self.ascend()?;
             } else {
                 if name.len() > NAME_MAX {
                     return Err(Errno::ENAMETOOLONG.into());
@@ -236,10 +268,10 @@ impl<'a> Walker<'a> {
                         }
                         continue;
                     }
-                    FileType::Directory => self.enter(found),
+                    FileType::Directory => self.enter(found)?,
                     _ if !is_last || must_be_directory => return Err(Errno::ENOTDIR.into()),
                     // Even a file may be covered by another.
-                    _ => self.enter(found),
+                    _ => self.enter(found)?,
                 }
             }
             // Who names the directory once more (`a/.`) looks it up in itself.
@@ -253,11 +285,19 @@ impl<'a> Walker<'a> {
     #[cold]
     fn follow(&mut self, link: Arc<Entry>) -> Attempt<Option<Piece>> {
         self.links_left = self.links_left.checked_sub(1).ok_or(Errno::ELOOP)?;
-        if self.at.mount().has(MountFlags::NOSYMFOLLOW) {
+        let is_refused = self.resolve.contains(ResolveFlags::NO_SYMLINKS);
+        if is_refused || self.at.mount().has(MountFlags::NOSYMFOLLOW) {
             return Err(Errno::ELOOP.into());
         }
         if let Some(object) = link.inode().jump() {
+            if self.resolve.contains(ResolveFlags::NO_MAGICLINKS) {
+                return Err(Errno::ELOOP.into());
+            }
             let place = object?.downcast::<Place>().map_err(|_| Errno::EACCES)?;
+            if self.scope.is_some() {
+                return Err(Errno::EXDEV.into());
+            }
+            self.check_mount(&place)?;
             self.at = Place::clone(&place);
             // No component may be left that would meet the slash behind the link.
             if self.needs_directory {
@@ -268,7 +308,12 @@ impl<'a> Walker<'a> {
         let text = link.try_read_link()?;
         match text.first() {
             None => return Err(Errno::ENOENT.into()),
-            Some(b'/') => self.at = self.root().clone(),
+            Some(b'/') if self.resolve.contains(ResolveFlags::BENEATH) => return Err(Errno::EXDEV.into()),
+            Some(b'/') => {
+                let root = self.root().clone();
+                self.check_mount(&root)?;
+                self.at = root;
+            }
             Some(_) => {}
         }
         let at = skip(&text, 0);
@@ -282,34 +327,55 @@ impl<'a> Walker<'a> {
 
     /// Goes to the directory above, but not beyond the root.
     #[inline(never)]
-    fn ascend(&mut self) {
+    fn ascend(&mut self) -> Result<(), Errno> {
         let root = self.root().clone();
-        if !self.at.is_same(&root) {
-            self.at = self.at.parent();
+        let is_beneath = self.resolve.contains(ResolveFlags::BENEATH);
+        if is_beneath && self.scope.as_ref().is_some_and(|scope| self.at.is_same(scope)) {
+            return Err(Errno::EXDEV);
         }
-        self.cross();
+        if !self.at.is_same(&root) {
+            let parent = self.at.parent();
+            self.check_mount(&parent)?;
+            self.at = parent;
+        }
+        // What is renamed meanwhile must not lead out either.
+        if let Some(scope) = &self.scope
+            && !self.at.is_below(scope)
+        {
+            return Err(Errno::EAGAIN);
+        }
+        self.cross()
+    }
+
+    /// Whether the walk may go to a place in that mount.
+    #[inline]
+    fn check_mount(&self, place: &Place) -> Result<(), Errno> {
+        let stays = self.resolve.contains(ResolveFlags::NO_XDEV);
+        if stays && !Arc::ptr_eq(self.at.mount(), place.mount()) { Err(Errno::EXDEV) } else { Ok(()) }
     }
 
     /// Goes to what was found in the present directory.
     #[inline]
-    fn enter(&mut self, found: Arc<Entry>) {
+    fn enter(&mut self, found: Arc<Entry>) -> Result<(), Errno> {
         self.at.move_within(found);
-        self.cross();
+        self.cross()
     }
 
     /// Goes to the root of what is mounted over the present directory, if anything is.
     #[inline(always)]
-    fn cross(&mut self) {
-        if may_be_covered(&self.at) {
-            self.cross_mounts();
-        }
+    fn cross(&mut self) -> Result<(), Errno> {
+        if may_be_covered(&self.at) { self.cross_mounts() } else { Ok(()) }
     }
 
     #[cold]
-    fn cross_mounts(&mut self) {
+    fn cross_mounts(&mut self) -> Result<(), Errno> {
         while let Some(mount) = covering(&self.at) {
+            if self.resolve.contains(ResolveFlags::NO_XDEV) {
+                return Err(Errno::EXDEV);
+            }
             self.at = Place::mount_root(mount);
         }
+        Ok(())
     }
 
     #[inline]

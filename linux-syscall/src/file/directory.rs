@@ -14,7 +14,7 @@ use linux_object::namespace::Place;
 use linux_object::obstacle::{Attempt, complete};
 use rcore_fs::{DirectoryEntry, FIRST_ENTRY};
 
-use super::{attempt_at, descriptor};
+use super::{attempt_at, descriptor, place_descriptor};
 use crate::argument::{Fd, Mode, PathAddress, UserAddress};
 use crate::call::{Call, Outcome, attempt, attempt_for, slow};
 
@@ -32,6 +32,7 @@ pub fn getdents64(call: &mut Call<'_>, fd: Fd, buffer: UserAddress, count: u32) 
         bytes.try_reserve_exact(size).map_err(|_| Errno::ENOMEM)?;
         bytes.resize(size, 0);
         let (used, next) = list(&file, &mut bytes).await?;
+        file.note_listed();
         complete(|| memory.write_bytes(buffer.get(), &bytes[..used])).await?;
         // Only what has reached the program counts as listed.
         file.set_list_position(next);
@@ -115,7 +116,7 @@ pub fn chdir(call: &mut Call<'_>, path: PathAddress) -> Outcome {
 }
 
 pub fn fchdir(call: &mut Call<'_>, fd: Fd) -> Result<Outcome, Errno> {
-    let place = descriptor(call, fd)?.place().cloned().ok_or(Errno::ENOTDIR)?;
+    let place = place_descriptor(call, fd)?.place().cloned().ok_or(Errno::ENOTDIR)?;
     Ok(attempt_for(call, move |caller| {
         try_check_entry(&caller.thread.credentials(), &place)?;
         caller.resources.paths.set_working_directory(place.clone());

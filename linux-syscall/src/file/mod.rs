@@ -4,6 +4,7 @@ mod control;
 mod directory;
 mod lock;
 mod open;
+mod open_how;
 mod owner;
 mod ranges;
 mod sendfile;
@@ -13,7 +14,7 @@ mod transfer;
 use alloc::sync::Arc;
 
 use linux_abi::Errno;
-use linux_abi::file::{AT_FDCWD, AtFlags};
+use linux_abi::file::{AT_FDCWD, AtFlags, ResolveFlags};
 use linux_object::credentials::Credentials;
 use linux_object::file::{AnonymousNode, FileTable, OpenFile};
 use linux_object::namespace::{Place, Route, try_walk};
@@ -28,10 +29,16 @@ pub use control::*;
 pub use directory::*;
 pub use lock::flock;
 pub use open::*;
+pub use open_how::openat2;
 pub use ranges::*;
 pub use sendfile::sendfile;
 pub use status::*;
 pub use transfer::*;
+
+/// What a descriptor stands for, for a call that needs no more than the place.
+pub(crate) fn place_descriptor(call: &Call<'_>, fd: Fd) -> Result<Arc<OpenFile>, Errno> {
+    call.resources.files.get_place(fd.0)
+}
 
 pub(crate) fn descriptor(call: &Call<'_>, fd: Fd) -> Result<Arc<OpenFile>, Errno> {
     call.resources.files.get(fd.0)
@@ -46,7 +53,7 @@ pub(crate) fn start_of(files: &FileTable, directory: Fd, path: &[u8]) -> Result<
     if path.is_empty() {
         return Err(Errno::ENOENT);
     }
-    files.get(directory.0).map(|file| Some(place_of(&file)))
+    files.get_place(directory.0).map(|file| Some(place_of(&file)))
 }
 
 /// Where an opening lies; what has no name gets a place that no path leads to.
@@ -70,11 +77,12 @@ pub(crate) fn try_place(
     if path.is_empty() && flags.contains(AtFlags::EMPTY_PATH) {
         return match directory.0 {
             AT_FDCWD => Ok(paths.working_directory()),
-            number => Ok(place_of(&files.get(number)?)),
+            number => Ok(place_of(&files.get_place(number)?)),
         };
     }
     let start = start_of(files, directory, path)?;
-    let route = Route { context: paths, credentials, start: start.as_ref(), path };
+    let route =
+        Route { context: paths, credentials, start: start.as_ref(), path, resolve: ResolveFlags::empty() };
     try_walk(route, !flags.contains(AtFlags::SYMLINK_NOFOLLOW))
 }
 

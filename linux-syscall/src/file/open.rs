@@ -1,12 +1,14 @@
 //! Opening, closing, and what a descriptor alone is asked for.
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 
 use linux_abi::Errno;
 use linux_abi::file::{
-    F_ADD_SEALS, F_DUPFD, F_DUPFD_CLOEXEC, F_GET_SEALS, F_GETFD, F_GETFL, F_GETLK, F_GETOWN, F_GETOWN_EX,
-    F_GETPIPE_SZ, F_GETSIG, F_OFD_GETLK, F_OFD_SETLK, F_OFD_SETLKW, F_SETFD, F_SETFL, F_SETLK, F_SETLKW,
-    F_SETOWN, F_SETOWN_EX, F_SETPIPE_SZ, F_SETSIG, FASYNC, FD_CLOEXEC, OpenFlags,
+    AT_FDCWD, F_ADD_SEALS, F_DUPFD, F_DUPFD_CLOEXEC, F_GET_SEALS, F_GETFD, F_GETFL, F_GETLK, F_GETOWN,
+    F_GETOWN_EX, F_GETPIPE_SZ, F_GETSIG, F_OFD_GETLK, F_OFD_SETLK, F_OFD_SETLKW, F_SETFD, F_SETFL, F_SETLK,
+    F_SETLKW, F_SETOWN, F_SETOWN_EX, F_SETPIPE_SZ, F_SETSIG, FASYNC, FD_CLOEXEC, O_ACCMODE, O_RDONLY,
+    OpenFlags, ResolveFlags,
 };
 use linux_object::file::open::{open, try_open};
 use linux_object::file::{OpenFile, PipeEnd, PipeEnds, pipe};
@@ -14,9 +16,10 @@ use linux_object::memory::memory_file;
 use linux_object::namespace::Route;
 use linux_object::obstacle::{Obstacle, complete};
 use linux_object::path_text::PathText;
-use linux_object::thread::Resources;
+use linux_object::thread::{Resources, Thread};
+use linux_object::user_buffer::UserMemory;
 
-use super::{descriptor, lock, owner, start_of};
+use super::{lock, owner, place_descriptor, place_of, start_of};
 use crate::argument::{Fd, Mode, OpenArgument, PathAddress, UserAddress};
 use crate::call::{Call, Completion, Outcome, attempt, attempt_for, start};
 
@@ -27,15 +30,16 @@ pub fn openat(
     flags: OpenArgument,
     mode: Mode,
 ) -> Result<Outcome, Errno> {
-    let flags = flags.0;
-    if flags.intersects(OpenFlags::PATH) || flags.contains(OpenFlags::TMPFILE) {
-        return Err(Errno::EOPNOTSUPP);
+    let mut flags = flags.0;
+    if flags.contains(OpenFlags::PATH) {
+        // Whatever else is asked for means nothing.
+        flags &= PATH_FLAGS;
     }
-    if flags.contains(OpenFlags::CREAT | OpenFlags::DIRECTORY) {
-        return Err(Errno::EINVAL);
-    }
-    if flags.intersects(OpenFlags::CREAT | OpenFlags::TRUNC) {
-        return Ok(open_and_change(call, directory, path, flags, mode));
+    if flags.intersects(OpenFlags::CREAT | OpenFlags::TRUNC | TMPFILE_ALONE) {
+        check_creation(flags)?;
+        let opening = Opening { directory, path, flags, permissions: mode.0, resolve: ResolveFlags::empty() };
+        let (memory, resources, thread) = (call.memory(), call.resources.clone(), call.owned_thread());
+        return Ok(start(async move { opening.run(&memory, &resources, &thread).await }));
     }
     let mut opened = None;
     Ok(attempt_for(call, move |caller| {
@@ -52,6 +56,7 @@ pub fn openat(
                     credentials: &credentials,
                     start: start.as_ref(),
                     path: text.bytes(),
+                    resolve: ResolveFlags::empty(),
                 };
                 try_open(route, flags)?
             }
@@ -72,28 +77,76 @@ pub fn openat(
     }))
 }
 
-/// Opening that may create or cut a file: that is done once.
-fn open_and_change(
-    call: &Call<'_>,
-    directory: Fd,
-    path: PathAddress,
-    flags: OpenFlags,
-    mode: Mode,
-) -> Outcome {
-    let memory = call.memory();
-    let (resources, thread) = (call.resources.clone(), call.owned_thread());
-    start(async move {
-        let opening = async {
-            let mut text = PathText::new();
-            complete(|| text.load(&memory, path.get())).await?;
-            let path = text.bytes();
-            let start = start_of(&resources.files, directory, path)?;
-            let credentials = thread.credentials();
-            let route =
-                Route { context: &resources.paths, credentials: &credentials, start: start.as_ref(), path };
-            open(route, flags, mode.0).await
+/// The flags that mean something together with `O_PATH`.
+pub(super) const PATH_FLAGS: OpenFlags =
+    OpenFlags::PATH.union(OpenFlags::DIRECTORY).union(OpenFlags::NOFOLLOW).union(OpenFlags::CLOEXEC);
+/// `O_TMPFILE` without the `O_DIRECTORY` that belongs to it.
+pub(super) const TMPFILE_ALONE: OpenFlags = OpenFlags::TMPFILE.difference(OpenFlags::DIRECTORY);
+
+/// Whether flags that create something make sense together.
+pub(super) fn check_creation(flags: OpenFlags) -> Result<(), Errno> {
+    let is_unnamed = flags.intersects(TMPFILE_ALONE);
+    let is_valid = if is_unnamed {
+        let writes = flags.bits() & O_ACCMODE != O_RDONLY;
+        flags.contains(OpenFlags::DIRECTORY) && !flags.contains(OpenFlags::CREAT) && writes
+    } else {
+        !flags.contains(OpenFlags::CREAT | OpenFlags::DIRECTORY)
+    };
+    if is_valid { Ok(()) } else { Err(Errno::EINVAL) }
+}
+
+/// An opening that is done once, because it may create or cut a file, or must not wait.
+pub(super) struct Opening {
+    pub(super) directory: Fd,
+    pub(super) path: PathAddress,
+    pub(super) flags: OpenFlags,
+    pub(super) permissions: u32,
+    pub(super) resolve: ResolveFlags,
+}
+
+impl Opening {
+    async fn open(
+        &self,
+        memory: &UserMemory,
+        resources: &Resources,
+        thread: &Thread,
+    ) -> Result<Arc<OpenFile>, Errno> {
+        let mut text = PathText::new();
+        complete(|| text.load(memory, self.path.get())).await?;
+        let path = text.bytes();
+        // A walk within a directory begins there even if its path is absolute.
+        let is_scoped = self.resolve.intersects(ResolveFlags::BENEATH | ResolveFlags::IN_ROOT);
+        let start = if is_scoped && self.directory.0 != AT_FDCWD {
+            Some(place_of(&resources.files.get_place(self.directory.0)?))
+        } else {
+            start_of(&resources.files, self.directory, path)?
         };
-        let file = match opening.await {
+        let credentials = thread.credentials();
+        let route = Route {
+            context: &resources.paths,
+            credentials: &credentials,
+            start: start.as_ref(),
+            path,
+            resolve: self.resolve,
+        };
+        if !self.resolve.contains(ResolveFlags::CACHED) {
+            return open(route, self.flags, self.permissions).await;
+        }
+        match try_open(route, self.flags) {
+            Ok(file) => Ok(file),
+            Err(Obstacle::Error(errno)) => Err(errno),
+            // What is not in memory is not waited for.
+            Err(_) => Err(Errno::EAGAIN),
+        }
+    }
+
+    pub(super) async fn run(
+        &self,
+        memory: &UserMemory,
+        resources: &Resources,
+        thread: &Thread,
+    ) -> Completion {
+        let file = match self.open(memory, resources, thread).await {
             Ok(file) => file,
             Err(errno) => return Completion::Error(errno),
         };
@@ -103,9 +156,9 @@ fn open_and_change(
         {
             return Completion::Interrupted;
         }
-        let number = resources.files.insert(file, 0, flags.contains(OpenFlags::CLOEXEC));
+        let number = resources.files.insert(file, 0, self.flags.contains(OpenFlags::CLOEXEC));
         number.map(|number| number as usize).into()
-    })
+    }
 }
 
 pub fn close(call: &mut Call<'_>, fd: Fd) -> Result<usize, Errno> {
@@ -136,7 +189,7 @@ pub fn pipe2(call: &mut Call<'_>, result: UserAddress, flags: OpenArgument) -> R
 }
 
 pub fn dup(call: &mut Call<'_>, fd: Fd) -> Result<usize, Errno> {
-    let file = descriptor(call, fd)?;
+    let file = place_descriptor(call, fd)?;
     call.resources.files.insert(file, 0, false).map(|number| number as usize)
 }
 
@@ -144,7 +197,7 @@ pub fn dup3(call: &mut Call<'_>, old: Fd, new: Fd, flags: OpenArgument) -> Resul
     if old == new || !OpenFlags::CLOEXEC.contains(flags.0) {
         return Err(Errno::EINVAL);
     }
-    let file = descriptor(call, old)?;
+    let file = place_descriptor(call, old)?;
     let replaced = call.resources.files.replace(new.0, file, flags.0.contains(OpenFlags::CLOEXEC));
     replaced.map(|_| new.0 as usize).map_err(|error| match error {
         Errno::EMFILE => Errno::EBADF,
@@ -154,7 +207,11 @@ pub fn dup3(call: &mut Call<'_>, old: Fd, new: Fd, flags: OpenArgument) -> Resul
 
 pub fn fcntl(call: &mut Call<'_>, fd: Fd, command: i32, argument: usize) -> Result<Outcome, Errno> {
     let files = &call.resources.files;
-    let file = descriptor(call, fd)?;
+    let file = place_descriptor(call, fd)?;
+    let concerns_number = matches!(command, F_DUPFD | F_DUPFD_CLOEXEC | F_GETFD | F_SETFD | F_GETFL);
+    if file.is_path_only() && !concerns_number {
+        return Err(Errno::EBADF);
+    }
     let done = match command {
         F_DUPFD | F_DUPFD_CLOEXEC => {
             let close_on_exec = command == F_DUPFD_CLOEXEC;

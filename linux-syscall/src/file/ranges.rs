@@ -115,6 +115,9 @@ pub fn copy_file_range(
             }
         }
         let copied = source.copy_to(&target, positions[0], positions[1], len.min(MOST_BYTES)).await?;
+        if copied > 0 {
+            source.note_copied_to(&target);
+        }
         for (position, address) in positions.iter().zip([from_offset, to_offset]) {
             if let Position::At(offset) = position {
                 let next = offset + copied as u64;

@@ -11,7 +11,7 @@ use linux_object::namespace::{MountFlags, Place};
 use linux_object::obstacle::Attempt;
 use rcore_fs::Metadata;
 
-use super::{attempt_at, descriptor, place_of, try_place};
+use super::{attempt_at, place_descriptor, place_of, try_place};
 use crate::argument::{Fd, PathAddress, UserAddress};
 use crate::call::{Call, Caller, Outcome, attempt_for, encode_error};
 
@@ -70,7 +70,7 @@ fn write_stat(caller: Caller<'_>, place: &Place, buffer: UserAddress) -> Attempt
 }
 
 pub fn fstat(call: &mut Call<'_>, fd: Fd, buffer: UserAddress) -> Result<Outcome, Errno> {
-    let file = descriptor(call, fd)?;
+    let file = place_descriptor(call, fd)?;
     Ok(attempt_for(call, move |caller| match file.place() {
         Some(place) => write_stat(caller, place, buffer),
         None => write_stat(caller, &place_of(&file), buffer),

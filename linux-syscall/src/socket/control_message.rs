@@ -39,7 +39,7 @@ pub fn read_control(
             match header.kind {
                 SCM_RIGHTS => {
                     for number in payload.as_chunks::<4>().0 {
-                        ancillary.rights.push(files.get(i32::from_le_bytes(*number))?);
+                        ancillary.rights.push(files.get_place(i32::from_le_bytes(*number))?);
                     }
                     if ancillary.rights.len() > MOST_RIGHTS {
                         return Err(Errno::EINVAL);

@@ -263,7 +263,11 @@ impl INode for Node {
         Attempt::failed(self.check_directory().err().unwrap_or(Errno::EROFS))
     }
 
-    fn create_unnamed<'a>(&'a self, _creation: &'a Creation<'a>) -> Attempt<'a, Arc<dyn INode>> {
+    fn create_unnamed<'a>(
+        &'a self,
+        _creation: &'a Creation<'a>,
+        _may_be_named: bool,
+    ) -> Attempt<'a, Arc<dyn INode>> {
         Attempt::failed(self.check_directory().err().unwrap_or(Errno::EROFS))
     }
 

@@ -158,13 +158,13 @@ impl Node {
         if Arc::ptr_eq(&node.volume, &self.volume) { node.shared() } else { Err(Errno::EXDEV) }
     }
 
-    fn make_unnamed(&self, creation: &Creation<'_>) -> Result<Arc<Node>, Errno> {
+    fn make_unnamed(&self, creation: &Creation<'_>, may_be_named: bool) -> Result<Arc<Node>, Errno> {
         self.expect_directory()?;
         if matches!(creation.node, NewNode::Directory) {
             return Err(Errno::EINVAL);
         }
         let node = Node::new(&self.volume, creation, 0)?;
-        node.state.lock().nameable = true;
+        node.state.lock().nameable = may_be_named;
         Ok(node)
     }
 }
@@ -217,8 +217,12 @@ impl INode for Node {
         self.make(name, creation).map(|node| node as Arc<dyn INode>).into()
     }
 
-    fn create_unnamed<'a>(&'a self, creation: &'a Creation<'a>) -> Attempt<'a, Arc<dyn INode>> {
-        self.make_unnamed(creation).map(|node| node as Arc<dyn INode>).into()
+    fn create_unnamed<'a>(
+        &'a self,
+        creation: &'a Creation<'a>,
+        may_be_named: bool,
+    ) -> Attempt<'a, Arc<dyn INode>> {
+        self.make_unnamed(creation, may_be_named).map(|node| node as Arc<dyn INode>).into()
     }
 
     fn link<'a>(&'a self, name: &'a [u8], target: &'a Arc<dyn INode>) -> Attempt<'a, ()> {

@@ -4,11 +4,16 @@ use alloc::sync::Arc;
 
 use kernel_object::frame;
 use linux_abi::Errno;
+use linux_abi::stat::DeviceNumber;
 
 use super::node::Node;
-use crate::inode::RenameFlags;
+use crate::inode::{Creation, NewNode, RenameFlags};
 use crate::metadata::Touch;
 use crate::names::{check_new_name, check_old_name};
+
+/// What a name becomes that hides the same name of a layer below.
+const WHITEOUT: Creation<'static> =
+    Creation { node: NewNode::CharacterDevice(DeviceNumber::new(0, 0)), permissions: 0, user: 0, group: 0 };
 
 /// A rename whose names were looked up, with the tree locked.
 struct Move<'a> {
@@ -34,11 +39,12 @@ impl Node {
         check_new_name(new_name)?;
         let exchange = flags.contains(RenameFlags::EXCHANGE);
         let may_replace = !flags.contains(RenameFlags::NOREPLACE);
-        let known = RenameFlags::EXCHANGE | RenameFlags::NOREPLACE;
-        if !known.contains(flags) || exchange && !may_replace {
+        let leaves_whiteout = flags.contains(RenameFlags::WHITEOUT);
+        if exchange && (!may_replace || leaves_whiteout) {
             return Err(Errno::EINVAL);
         }
         frame::check_headroom().map_err(|_| Errno::ENOMEM)?;
+        let whiteout = if leaves_whiteout { Some(Node::new(&self.volume, &WHITEOUT, 1)?) } else { None };
 
         let tree = self.volume.tree.lock();
         let source = self.state.lock().entries.get(old_name).cloned().ok_or(Errno::ENOENT)?;
@@ -52,7 +58,13 @@ impl Node {
             _ => {}
         }
         let step = Move { old_directory: self, old_name, new_directory, new_name, source, target };
-        let dropped = if exchange { step.exchange() } else { step.replace() };
+        let mut dropped = if exchange { step.exchange() } else { step.replace() };
+        if dropped.is_ok()
+            && let Some(whiteout) = whiteout
+            && let Err(error) = self.add_entry(old_name, whiteout)
+        {
+            dropped = Err(error);
+        }
         drop(tree);
         // What was replaced may be freed with this: without the lock.
         dropped.map(drop)

@@ -33,7 +33,10 @@ fn tree() -> PathContext {
 
 fn walk_from(context: &PathContext, path: &[u8], follow_last: bool) -> Result<Vec<u8>, Errno> {
     let credentials = Credentials::root();
-    match try_walk(Route { context, credentials: &credentials, start: None, path }, follow_last) {
+    match try_walk(
+        Route { context, credentials: &credentials, start: None, path, resolve: ResolveFlags::empty() },
+        follow_last,
+    ) {
         Ok(place) => place.path(&context.root()),
         Err(Obstacle::Error(errno)) => Err(errno),
         Err(_) => panic!("memory waits for nothing"),
@@ -81,7 +84,13 @@ fn a_name_that_is_free_is_found_behind_links() {
     let context = tree();
     let credentials = Credentials::root();
     let free = |path: &'static [u8]| {
-        let route = Route { context: &context, credentials: &credentials, start: None, path };
+        let route = Route {
+            context: &context,
+            credentials: &credentials,
+            start: None,
+            path,
+            resolve: ResolveFlags::empty(),
+        };
         match try_walk_to_free(route, true) {
             Ok(Destination::Free(last)) => {
                 Ok((last.directory.path(&context.root()).unwrap(), last.name.into_owned()))
@@ -122,7 +131,8 @@ fn nobody_walks_through_what_he_may_not_search() {
     other.file_group = 2;
     other.effective = Capabilities::empty();
     let walk = |credentials: &Credentials, path: &[u8]| {
-        let route = Route { context: &context, credentials, start: None, path };
+        let route =
+            Route { context: &context, credentials, start: None, path, resolve: ResolveFlags::empty() };
         match try_walk(route, true) {
             Ok(_) => Ok(()),
             Err(Obstacle::Error(errno)) => Err(errno),

@@ -44,7 +44,7 @@ struct Descriptors {
 
 fn opening(subject: &Subject, number: i32) -> Result<Arc<OpenFile>, Errno> {
     subject.check_inspection()?;
-    subject.resources()?.files.get(number).map_err(|_| Errno::ENOENT)
+    subject.resources()?.files.get_place(number).map_err(|_| Errno::ENOENT)
 }
 
 impl DynamicEntries for Descriptors {

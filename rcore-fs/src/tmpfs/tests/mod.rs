@@ -102,7 +102,7 @@ fn what_is_no_directory_has_no_entries() {
     assert_eq!(finish(file.remove_directory(b"x")), Err(Errno::ENOTDIR));
     assert_eq!(finish(file.link(b"x", &file)), Err(Errno::ENOTDIR));
     assert_eq!(rename(&root, "file", &file, "x"), Err(Errno::ENOTDIR));
-    assert_eq!(finish(file.create_unnamed(&new(NewNode::Regular))).err(), Some(Errno::ENOTDIR));
+    assert_eq!(finish(file.create_unnamed(&new(NewNode::Regular), true)).err(), Some(Errno::ENOTDIR));
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn an_unlinked_file_lives_while_it_is_used() {
 #[test]
 fn an_unnamed_file_can_be_named_once() {
     let (file_system, root) = file_system();
-    let file = finish(root.create_unnamed(&new(NewNode::Regular))).unwrap();
+    let file = finish(root.create_unnamed(&new(NewNode::Regular), true)).unwrap();
     assert_eq!(metadata(&file).links, 0);
     assert!(names(&root).is_empty());
     finish(root.link(b"named", &file)).unwrap();
@@ -133,7 +133,7 @@ fn an_unnamed_file_can_be_named_once() {
     assert_eq!(file_system.volume.inodes.used(), 2);
     finish(root.unlink(b"named")).unwrap();
     assert_eq!(finish(root.link(b"again", &file)), Err(Errno::ENOENT));
-    assert_eq!(finish(root.create_unnamed(&new(NewNode::Directory))).err(), Some(Errno::EINVAL));
+    assert_eq!(finish(root.create_unnamed(&new(NewNode::Directory), true)).err(), Some(Errno::EINVAL));
 }
 
 #[test]

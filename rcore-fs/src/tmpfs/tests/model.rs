@@ -278,7 +278,7 @@ impl Twins {
             24..27 => self.create(directory, name, NewNode::SymbolicLink(b"a/b")),
             27..29 => self.create(any, name, NewNode::Fifo),
             29..31 => {
-                let node = finish(self.nodes[0].create_unnamed(&new(NewNode::Regular))).unwrap();
+                let node = finish(self.nodes[0].create_unnamed(&new(NewNode::Regular), true)).unwrap();
                 self.models.push(Model { nameable: true, ..Model::new(FileType::Regular, 0, 0) });
                 self.nodes.push(node);
             }
