@@ -58,16 +58,14 @@ impl Node {
             _ => {}
         }
         let step = Move { old_directory: self, old_name, new_directory, new_name, source, target };
-        let mut dropped = if exchange { step.exchange() } else { step.replace() };
-        if dropped.is_ok()
-            && let Some(whiteout) = whiteout
-            && let Err(error) = self.add_entry(old_name, whiteout)
-        {
-            dropped = Err(error);
-        }
+        let dropped = if exchange { step.exchange() } else { step.replace() };
+        let left = match whiteout {
+            Some(whiteout) if dropped.is_ok() => self.add_entry(old_name, whiteout),
+            _ => Ok(()),
+        };
         drop(tree);
         // What was replaced may be freed with this: without the lock.
-        dropped.map(drop)
+        dropped.map(drop).and(left)
     }
 
     /// With the tree locked: whether this is `directory` or one of those it lies in.
