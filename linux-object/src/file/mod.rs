@@ -270,6 +270,7 @@ impl OpenFile {
         Arc::new(Self {
             file: path_only::object(),
             place: Some(place),
+            _write_access: None,
             access: O_RDONLY,
             status: AtomicU32::new((flags & kept).bits()),
             is_seekable: false,

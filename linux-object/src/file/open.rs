@@ -116,7 +116,7 @@ async fn open_unnamed(route: Route<'_>, flags: OpenFlags, permissions: u32) -> R
     let name = alloc::format!("#{}", inode.number());
     let place = directory.child(name.as_bytes(), inode);
     let file = complete(|| try_object(&place, flags)).await?;
-    Ok(OpenFile::new(file, Some(place), flags))
+    OpenFile::at(file, place, flags)
 }
 
 /// How a new file in a directory is made, if the caller may make one.
