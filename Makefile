@@ -49,7 +49,7 @@ build: ## build the kernel: target/Image and target/zcore.elf
 	@scripts/build.py
 
 test: ## everything that must pass; ends with "N passed, N failed"
-	@$(SETUP) host rust crates qemu guest cross test miri debug linux image-small busybox-suite
+	@$(SETUP) host rust crates qemu guest cross test miri debug linux image-small busybox-suite liburing-suite
 	@scripts/test.py
 
 bench: ## count instructions of operations, ours and Linux's: target/bench/*.json (BENCH=name for one)
@@ -78,12 +78,12 @@ lint: ## the checks of `make test` that run nothing: format, clippy, layers, scr
 	@$(SETUP) host rust crates test
 	@scripts/test.py --only lint
 
-docs: ## write docs/syscalls.md from the table of syscalls
+docs: ## write docs/syscalls.md and the tables of docs/io_uring.md from the kernel's own tables
 	@$(SETUP) host rust crates
-	@ZCORE_WRITE_DOCS=1 scripts/cargo test -q -p linux-syscall --test documentation
+	@ZCORE_WRITE_DOCS=1 scripts/cargo test -q -p linux-syscall -p async-syscall --test documentation
 
 acceptance: ## the long and the measured checks, recorded in docs/acceptance.md; goes on where it stopped
-	@$(SETUP) host rust crates qemu guest cross test linux image-small image-full busybox-suite
+	@$(SETUP) host rust crates qemu guest cross test linux image-small image-full busybox-suite liburing-suite
 	@scripts/build.py
 	@scripts/acceptance.py
 

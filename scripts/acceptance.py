@@ -104,6 +104,8 @@ LINES = [
     Line("image-full", "the programs of the full image", "scripts/imagetest.py --image full --memory 2G", limit_seconds=3600),
     Line("busybox-suite", "busybox's own test suite: no hang, at least as many passes as on Linux", "scripts/busybox_suite.py",
          limit_seconds=3600),
+    Line("liburing-suite", "liburing's test programs: all that pass on Linux but those with a reason, at least 165",
+         "scripts/liburing_suite.py", limit_seconds=7200),
     Line("kernel-tests", "the tests inside the kernel", "scripts/boottest.py --harts 1,2,4,8 --kind kernel",
          limit_seconds=1800),
     Line("shootdown", "pages taken away at 8 harts are gone for all of them, 50 times in a row",

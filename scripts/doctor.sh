@@ -36,7 +36,7 @@ report gdb "$(version_of gdb-multiarch --version)" "" "scripts/setup.sh debug (o
 echo "Under .cache/"
 report "QEMU" "$(version_of .cache/qemu/qemu-system-riscv64 --version)" 9.0 "scripts/setup.sh qemu"
 echo "Components of set-up"
-for component in host rust crates qemu guest cross test miri debug linux e2fsprogs image-small image-full busybox-suite; do
+for component in host rust crates qemu guest cross test miri debug linux e2fsprogs image-small image-full busybox-suite liburing-suite; do
     if missing=$(scripts/setup.sh --check "$component" 2>&1); then
         printf '  %-22s ok\n' "$component"
     else

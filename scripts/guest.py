@@ -76,7 +76,12 @@ def compile_programs():
         errors = "".join(pool.map(compile_one, products.items()))
     if errors:
         raise Failure(f"guest programs do not compile:\n{errors}")
-    LIBRARIES.mkdir(exist_ok=True)
+    copy_libraries()
+
+
+def copy_libraries():
+    """The C library of the cross compiler, which programs find under /lib."""
+    LIBRARIES.mkdir(parents=True, exist_ok=True)
     for name in ("ld-linux-riscv64-lp64d.so.1", "libc.so.6", "libgcc_s.so.1"):
         copy, original = LIBRARIES / name, CROSS_LIBRARIES / name
         if is_stale(copy, original):

@@ -18,6 +18,7 @@
 #           tools for ext4, and the disk images of rootfs/images/ with Debian's packages
 #   busybox-suite   busybox's own test suite
 #   port-redis      Redis with our event backend on io_uring
+#   liburing-suite  liburing's own test programs
 #
 # Without arguments: host rust crates qemu guest. With --check nothing is installed: what is missing is
 # listed and the exit status tells.
@@ -62,7 +63,7 @@ for argument in "$@"; do
         exit 0
         ;;
     host | rust | crates | qemu | guest | cross | test | miri | debug | linux | e2fsprogs | image-small | image-full | \
-        busybox-suite | port-redis)
+        busybox-suite | liburing-suite | port-redis)
         components+=("$argument")
         ;;
     *)

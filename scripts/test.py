@@ -120,6 +120,7 @@ def steps():
             Step("boot-guest", "boot", ["scripts/boottest.py", "--harts", "1,2,4", "--kind", "guest"]),
             Step("image", "boot", ["scripts/imagetest.py", "--image", "small"]),
             Step("busybox-suite", "boot", ["scripts/busybox_suite.py", "--sample"]),
+            Step("liburing-suite", "boot", ["scripts/liburing_suite.py", "--sample"]),
             Step("debugger", "boot", ["scripts/gdbtest.py"], limit_seconds=300,
                  skip_because="" if shutil.which("gdb-multiarch") else "there is no gdb (scripts/setup.sh debug)"),
             Step("boot-kernel", "boot", ["scripts/boottest.py", "--harts", "1,2,4", "--kind", "kernel"]),

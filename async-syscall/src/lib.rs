@@ -16,6 +16,7 @@
 extern crate alloc;
 
 mod buffers;
+pub mod documentation;
 mod operation;
 mod register;
 mod request;
@@ -24,4 +25,4 @@ mod setup;
 
 pub use operation::{ROWS, Row, Support};
 pub use register::Registration;
-pub use setup::set_up;
+pub use setup::{Made, set_up};

@@ -41,6 +41,7 @@ pub mod socket;
 pub mod sysfs;
 pub mod terminal;
 pub mod thread;
+pub mod thread_rings;
 pub mod timer_fd;
 pub mod timers;
 pub mod user_buffer;

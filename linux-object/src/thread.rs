@@ -24,6 +24,7 @@ use crate::process::{Process, find_thread};
 use crate::program::ProgramImage;
 use crate::schedule::Schedule;
 use crate::signal::{NO_STACK, SignalActions, ThreadSignals};
+use crate::thread_rings::ThreadRings;
 use crate::user_buffer::UserMemory;
 
 bitflags! {
@@ -36,6 +37,8 @@ bitflags! {
         const SIGNAL = 1 << 1;
         /// It may have been in the middle of a restartable sequence when something came between.
         const PREEMPTED = 1 << 2;
+        /// Requests of its rings were woken.
+        const RINGS = 1 << 3;
     }
 }
 
@@ -83,6 +86,7 @@ pub struct Thread {
     exit_status: SpinLock<Option<WaitStatus>>,
     name: SpinLock<[u8; NAME_BYTES]>,
     pub(crate) schedule: SpinLock<Schedule>,
+    rings: ThreadRings,
 }
 
 /// By how much timers may be late unless a program says otherwise, as on Linux. Ours are on time.
@@ -126,7 +130,13 @@ impl Thread {
             exit_status: SpinLock::new(Rank::FILE, None),
             name: SpinLock::new(Rank::INODE, [0; NAME_BYTES]),
             schedule: SpinLock::new(Rank::THREAD, Schedule::default()),
+            rings: ThreadRings::new(),
         })
+    }
+
+    /// What it has to do with `io_uring`.
+    pub fn rings(&self) -> &ThreadRings {
+        &self.rings
     }
 
     /// Its number.
@@ -170,6 +180,11 @@ impl Thread {
     /// Notes, for the thread itself, that something came between two instructions of its program.
     pub fn note_preemption(&self) {
         self.work.fetch_or(Work::PREEMPTED.bits(), Ordering::Relaxed);
+    }
+
+    /// Notes, for the thread itself, which does not wait, that it has woken requests of its rings.
+    pub fn note_ring_work(&self) {
+        self.work.fetch_or(Work::RINGS.bits(), Ordering::Relaxed);
     }
 
     /// Takes work off the list: the caller is about to look at it.
@@ -434,8 +449,8 @@ impl Thread {
     /// Whether there is work that ends a wait.
     #[inline]
     pub fn is_interrupted(&self) -> bool {
-        // Who waits is in no sequence.
-        !self.work().difference(Work::PREEMPTED).is_empty()
+        // Who waits is in no sequence, and its rings have somebody else as well.
+        !self.work().difference(Work::PREEMPTED | Work::RINGS).is_empty()
     }
 
     /// Waits for `future`, but not longer than until there is work for the thread: then `Err(Interrupted)`.

@@ -7,7 +7,7 @@ use core::time::Duration;
 use kernel_hal::{Instant, VirtAddr};
 use linux_abi::Errno;
 use linux_abi::file::OpenFlags;
-use linux_abi::poll::{EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EpollEvent};
+use linux_abi::poll::{EPOLL_CLOEXEC, EPOLL_CTL_DEL, EpollEvent};
 use linux_abi::signal::SignalSet;
 use linux_abi::time::Timespec;
 use linux_object::epoll::Epoll;
@@ -43,18 +43,7 @@ pub fn epoll_ctl(
     Ok(attempt(call, move || {
         let event: EpollEvent =
             if operation == EPOLL_CTL_DEL { EpollEvent::default() } else { memory.read(event.get())? };
-        let epoll = files.get(epoll.0)?;
-        let file = files.get(fd.0)?;
-        if !file.file().is_watchable() {
-            return Err(Errno::EPERM.into());
-        }
-        let epoll = Epoll::of(&epoll)?;
-        match operation {
-            EPOLL_CTL_ADD => epoll.add(fd.0, &file, event)?,
-            EPOLL_CTL_MOD => epoll.modify(fd.0, &file, event)?,
-            EPOLL_CTL_DEL => epoll.remove(fd.0, &file)?,
-            _ => return Err(Errno::EINVAL.into()),
-        }
+        Epoll::control(&files, (epoll.0, fd.0), operation, event)?;
         Ok(0)
     }))
 }

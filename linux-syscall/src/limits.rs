@@ -1,18 +1,9 @@
 //! Resource limits and usage.
 
-use alloc::sync::Arc;
-
 use linux_abi::Errno;
-use linux_abi::resource::{RLIM_INFINITY, RLIM_NLIMITS, Rlimit};
-use linux_abi::signal::Signal;
-use linux_abi::signal_info::SignalInfo;
+use linux_abi::resource::{RLIM_NLIMITS, Rlimit};
 use linux_object::credentials::Capabilities;
-use linux_object::file::{OpenFile, Transfer};
-use linux_object::obstacle::{Attempt, Obstacle};
 use linux_object::process::{find_process_of, watch_time};
-use linux_object::signal::send_to_thread;
-use linux_object::thread::Thread;
-use linux_object::user_buffer::UserBuffer;
 
 use crate::argument::UserAddress;
 use crate::call::{Call, Outcome, attempt};
@@ -79,57 +70,4 @@ pub fn setrlimit(call: &mut Call<'_>, resource: u32, limit: UserAddress) -> Resu
         return Err(Errno::EFAULT);
     }
     prlimit64(call, 0, resource, limit, UserAddress(0))
-}
-
-/// A file may not become larger than the process's limit: `EFBIG`, and a signal, if it would.
-pub(crate) fn check_file_size(thread: &Arc<Thread>, size: u64) -> Result<(), Errno> {
-    if size <= thread.process().limits().file_size() {
-        return Ok(());
-    }
-    send_to_thread(thread, Signal::SIGXFSZ, SignalInfo::kill(Signal::SIGXFSZ, 0, 0));
-    Err(Errno::EFBIG)
-}
-
-/// Writes as much as the limit of file sizes allows.
-#[inline(always)]
-pub(crate) fn write_within_limit(
-    thread: &Arc<Thread>,
-    file: &Arc<OpenFile>,
-    transfer: &mut Transfer,
-    buffer: &mut UserBuffer,
-) -> Attempt {
-    let limit = thread.process().limits().file_size();
-    if limit != RLIM_INFINITY
-        && let Some(outcome) = keep_within(limit, thread, file, transfer, buffer)
-    {
-        return outcome;
-    }
-    file.try_write(transfer, buffer)
-}
-
-/// Leaves out what the limit does not allow; the outcome if that is all.
-#[cold]
-fn keep_within(
-    limit: u64,
-    thread: &Arc<Thread>,
-    file: &Arc<OpenFile>,
-    transfer: &Transfer,
-    buffer: &mut UserBuffer,
-) -> Option<Attempt> {
-    let begin = match file.growth_begin(transfer, buffer) {
-        Ok(begin) => begin?,
-        Err(errno) => return Some(Err(errno.into())),
-    };
-    if buffer.remaining() == 0 {
-        return None;
-    }
-    if begin >= limit {
-        // What was written before counts.
-        return Some(match buffer.done() {
-            0 => check_file_size(thread, u64::MAX).map(|()| 0).map_err(Obstacle::from),
-            done => Ok(done),
-        });
-    }
-    buffer.cut(usize::try_from(limit - begin).unwrap_or(usize::MAX));
-    None
 }

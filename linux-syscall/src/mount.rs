@@ -244,18 +244,6 @@ pub fn fdatasync(call: &mut Call<'_>, fd: Fd) -> Result<Outcome, Errno> {
 
 fn synchronise(call: &mut Call<'_>, fd: Fd, data_only: bool) -> Result<Outcome, Errno> {
     let file = call.resources.files.get(fd.0)?;
-    // What has neither an inode nor anything to store: a pipe, a socket.
-    let syncs_itself = file.file().sync();
-    if file.inode().is_none() && syncs_itself.is_none() {
-        return Err(Errno::EINVAL);
-    }
-    Ok(slow(async move {
-        if let Some(inode) = file.inode() {
-            inode.sync(data_only).await?;
-        }
-        if let Some(sync) = syncs_itself {
-            sync.await?;
-        }
-        Ok(0)
-    }))
+    file.check_can_synchronise()?;
+    Ok(slow(async move { file.synchronise(data_only).await.map(|()| 0) }))
 }

@@ -13,7 +13,7 @@ use rcore_fs::NewNode;
 use crate::argument::{Fd, Mode, PathAddress, UserAddress};
 use crate::call::{Call, Caller, Outcome, slow};
 use crate::file::{descriptor, place_descriptor, place_of, start_of, try_place};
-use crate::limits::check_file_size;
+use linux_object::file::storage::check_file_size;
 
 const AT_REMOVEDIR: u32 = 0x200;
 

@@ -2,15 +2,19 @@
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
+use core::time::Duration;
 
-use async_syscall::Registration;
 use async_syscall::ring::{Ring, ring_of};
+use async_syscall::{Made, Registration};
 use kernel_hal::Instant;
 use linux_abi::Errno;
-use linux_abi::io_uring::{EnterFlags, GeteventsArgument, IoUringParams};
+use linux_abi::io_uring::{
+    EnterFlags, GeteventsArgument, IORING_REGISTER_USE_REGISTERED_RING, IoUringParams,
+};
 use linux_abi::signal::SignalSet;
 use linux_abi::time::Timespec;
 use linux_object::clock::Clock;
+use linux_object::file::OpenFile;
 use linux_object::obstacle::{Attempt, Obstacle, complete};
 use linux_object::thread::Interrupted;
 use linux_object::user_buffer::UserMemory;
@@ -21,20 +25,28 @@ use crate::file::descriptor;
 use crate::wait_mask::{SIGNAL_SET_BYTES, TemporaryMask, read_optional};
 
 pub fn io_uring_setup(call: &mut Call<'_>, entries: u32, parameters: UserAddress) -> Result<Outcome, Errno> {
-    let (memory, thread, files) = (call.memory(), call.owned_thread(), call.resources.files.clone());
+    let (memory, thread, resources) = (call.memory(), call.owned_thread(), call.resources.clone());
     let mut made = None;
     Ok(attempt(call, move || {
         // The ring is made once, however often the program cannot be told about it.
-        let (file, told) = match &made {
+        let Made { file, told, is_registered } = match &made {
             Some(made) => made,
             None => {
                 let given: IoUringParams = memory.read(parameters.get())?;
-                made.insert(async_syscall::set_up(&thread, entries, &given)?)
+                made.insert(async_syscall::set_up(&thread, &resources, entries, &given)?)
             }
         };
         memory.write(parameters.get(), told)?;
-        Ok(files.insert(file.clone(), 0, true)? as usize)
+        if *is_registered {
+            return Ok(thread.rings().register(file.clone(), None)? as usize);
+        }
+        Ok(resources.files.insert(file.clone(), 0, true)? as usize)
     }))
+}
+
+/// The ring that a call means: by a descriptor, or by an index of the thread's own.
+fn ring_file(call: &Call<'_>, fd: Fd, is_registered: bool) -> Result<Arc<OpenFile>, Errno> {
+    if is_registered { call.thread.rings().registered(fd.0 as u32) } else { descriptor(call, fd) }
 }
 
 /// What a wait for completions was given, before it is read.
@@ -47,6 +59,8 @@ struct WaitArguments {
 /// The same, read.
 struct WaitTerms {
     deadline: Instant,
+    /// From when on any completion is enough.
+    contented: Option<Instant>,
     mask: Option<SignalSet>,
 }
 
@@ -66,9 +80,6 @@ impl WaitArguments {
             given.sigmask = self.argument.0 as u64;
             given.sigmask_sz = self.size as u32;
         }
-        if given.min_wait_usec != 0 {
-            return Err(Errno::EINVAL.into());
-        }
         let mask_at = UserAddress(given.sigmask as usize);
         if !mask_at.is_null() && given.sigmask_sz as usize != SIGNAL_SET_BYTES {
             return Err(Errno::EINVAL.into());
@@ -80,7 +91,11 @@ impl WaitArguments {
             }
             Some(span) => Instant::now() + span.to_duration()?,
         };
-        Ok(WaitTerms { deadline, mask: read_optional(memory, mask_at)? })
+        let contented = match given.min_wait_usec {
+            0 => None,
+            micros => Some(Instant::now() + Duration::from_micros(u64::from(micros))),
+        };
+        Ok(WaitTerms { deadline, contented, mask: read_optional(memory, mask_at)? })
     }
 }
 
@@ -94,15 +109,15 @@ pub fn io_uring_enter(
     size: usize,
 ) -> Result<Outcome, Errno> {
     let flags = EnterFlags::from_bits(flags).ok_or(Errno::EINVAL)?;
-    if flags.contains(EnterFlags::REGISTERED_RING) {
-        return Err(Errno::EINVAL);
-    }
-    let file = descriptor(call, fd)?;
+    let file = ring_file(call, fd, flags.contains(EnterFlags::REGISTERED_RING))?;
     let ring = ring_of(&file)?;
     if !ring.is_enabled() {
         return Err(Errno::EBADFD);
     }
     let wait = WaitArguments { flags, argument, size };
+    if ring.is_polled() {
+        return enter_polled(call, ring.clone(), to_submit, least, wait);
+    }
     let submitted = match to_submit {
         0 => 0,
         _ => {
@@ -133,6 +148,34 @@ pub fn io_uring_enter(
     Ok(Outcome::Wait(Box::pin(
         async move { wait_for(&thread, &memory, &ring, submitted, least, wait).await },
     )))
+}
+
+/// Enters a ring whose submissions a task takes: it is called, if it is to be, and waited for.
+fn enter_polled(
+    call: &Call<'_>,
+    ring: Arc<Ring>,
+    to_submit: u32,
+    least: u32,
+    wait: WaitArguments,
+) -> Result<Outcome, Errno> {
+    if wait.flags.contains(EnterFlags::SQ_WAKEUP) {
+        ring.call_poller();
+    }
+    let waits_for_room = wait.flags.contains(EnterFlags::SQ_WAIT);
+    let waits = wait.flags.contains(EnterFlags::GETEVENTS);
+    if !waits_for_room && !waits {
+        return Ok(Outcome::Done(to_submit as usize));
+    }
+    let (thread, memory) = (call.owned_thread(), call.memory());
+    Ok(Outcome::Wait(Box::pin(async move {
+        if waits_for_room && thread.interruptible(ring.until_room()).await.is_err() {
+            return Completion::Interrupted;
+        }
+        match waits {
+            true => wait_for(&thread, &memory, &ring, to_submit, least, wait).await,
+            false => Completion::Value(to_submit as usize),
+        }
+    })))
 }
 
 /// Submits when whoever submits now is done, and then waits.
@@ -177,7 +220,7 @@ async fn wait_for(
         Err(errno) => return conclude(Completion::Error(errno)),
     };
     let mask = TemporaryMask::set(thread, terms.mask);
-    match thread.interruptible(ring.wait(least, terms.deadline)).await {
+    match thread.interruptible(ring.wait(least, terms.contented, terms.deadline)).await {
         Ok(outcome) => {
             mask.restore(thread);
             match outcome {
@@ -200,7 +243,9 @@ pub fn io_uring_register(
     argument: UserAddress,
     count: u32,
 ) -> Result<Outcome, Errno> {
-    let file = descriptor(call, fd)?;
+    let is_registered = operation & IORING_REGISTER_USE_REGISTERED_RING != 0;
+    let operation = operation & !IORING_REGISTER_USE_REGISTERED_RING;
+    let file = ring_file(call, fd, is_registered)?;
     ring_of(&file)?;
     let (thread, resources) = (call.owned_thread(), call.resources.clone());
     Ok(attempt(call, move || {

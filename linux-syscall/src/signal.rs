@@ -36,6 +36,10 @@ pub(crate) async fn handle_work(user: &mut UserThread) -> bool {
     if user.thread.rseq() != 0 {
         settle_rseq(user).await;
     }
+    if user.thread.work().contains(Work::RINGS) {
+        user.thread.clear_work(Work::RINGS);
+        user.thread.rings().poll_woken();
+    }
     user.thread.clear_work(Work::SIGNAL | Work::PREEMPTED);
     let mut has_more = true;
     while has_more && !user.thread.work().contains(Work::EXIT) {

@@ -183,9 +183,15 @@ impl UserThread {
         };
         loop {
             interrupt::disable();
-            if !call.thread.work().is_empty() {
+            let work = call.thread.work();
+            if !work.is_empty() {
                 interrupt::enable();
-                return Stop::Work;
+                if work != Work::RINGS {
+                    return Stop::Work;
+                }
+                call.thread.clear_work(Work::RINGS);
+                call.thread.rings().poll_woken();
+                continue;
             }
             if executor::checkpoint() {
                 interrupt::enable();
@@ -369,6 +375,7 @@ impl UserThread {
             // Boxed: it is too large for the future of every thread that waits.
             Box::pin(async move { thread.settle_with_memory(&memory, is_shared).await }).await;
         }
+        self.thread.rings().end(self.thread.id(), false);
         if self.resources.files.remove_user() {
             drop(self.resources.files.close_all());
         }

@@ -3,6 +3,7 @@
 
 SUITES_RECIPE=(scripts/setup/debian.sh scripts/setup/suites.sh)
 BUSYBOX_SUITE=$CACHE/busybox-suite
+LIBURING_SUITE=$CACHE/liburing-suite
 
 # suite_sources PACKAGE [OPTION...] - fetches the source that the package of the guest was built from into
 # .cache/sources/; the options are those of `apt-get source`.
@@ -10,7 +11,9 @@ suite_sources() {
     local package=$1 place=$CACHE/sources source version
     shift
     debian_lists
-    version=$(debian_apt apt-cache show --no-all-versions "$package" | sed -n 's/^Source: .*(\(.*\))$/\1/p')
+    # The field has a version only where the package's own is another.
+    version=$(debian_apt apt-cache show --no-all-versions "$package" |
+        sed -n -e 's/^Version: //p' -e 's/^Source: .*(\(.*\))$/\1/p' | tail -n 1)
     source=$(debian_apt apt-cache show --no-all-versions "$package" | sed -n 's/^Source: \([^ ]*\).*/\1/p')
     mkdir -p "$place/apt/state/lists/partial" "$place/apt/cache/archives/partial"
     sed 's/^deb \[arch=[^ ]* /deb-src [/' "$APT/sources.list" >"$place/apt/sources.list"
@@ -51,4 +54,33 @@ busybox_suite_unpack() {
     mkdir -p "$BUSYBOX_SUITE"
     tar -C "$BUSYBOX_SUITE" --strip-components=1 --wildcards -xf "$original" '*/testsuite/*' || return 1
     tar -xOf "$debian" debian/config/pkg/static >"$BUSYBOX_SUITE/config"
+}
+
+# --- liburing-suite: liburing's test programs, compiled for the guest --------------------------------------
+
+liburing-suite_present() { stamp_matches liburing-suite "${SUITES_RECIPE[@]}" && [[ -x $LIBURING_SUITE/test/nop.t ]]; }
+liburing-suite_describe_missing() { say "missing for 'liburing-suite': liburing's test programs under .cache/liburing-suite (scripts/setup.sh liburing-suite builds them)"; }
+
+liburing-suite_install() {
+    debian_lists
+    step "fetching the source of liburing" suite_sources liburing2:riscv64
+    step "compiling liburing's test programs" liburing_suite_build
+    stamp_write liburing-suite "${SUITES_RECIPE[@]}"
+}
+
+liburing_suite_build() {
+    local original
+    original=$(compgen -G "$CACHE/sources/liburing_*.orig.tar.*" | grep -v '\.asc$' | sort -V | tail -n 1) || return 1
+    rm -rf "$LIBURING_SUITE" "$LIBURING_SUITE.new"
+    mkdir -p "$LIBURING_SUITE.new"
+    tar -C "$LIBURING_SUITE.new" --strip-components=1 -xf "$original" || return 1
+    (
+        cd "$LIBURING_SUITE.new" || exit 1
+        ./configure --cc=riscv64-linux-gnu-gcc --cxx=riscv64-linux-gnu-g++ || exit 1
+        make -C src -j "$(nproc)" liburing.a || exit 1
+        # -k: programs that do not compile with this compiler and its headers are left out.
+        make -C test -j "$(nproc)" -k CFLAGS="-O1" all || true
+        find test -name '*.t' -exec riscv64-linux-gnu-strip {} +
+    ) || return 1
+    mv "$LIBURING_SUITE.new" "$LIBURING_SUITE"
 }

@@ -97,8 +97,13 @@ impl Destination {
         if !issue.flags().contains(RequestFlags::BUFFER_SELECT) {
             return Ok(Self::Named { address: entry.addr, len: entry.len });
         }
-        let group = issue.ring.registered.groups.get(entry.buf_index).ok_or(Errno::ENOBUFS)?;
-        Ok(Self::Chosen { group, most: entry.len })
+        Self::chosen(issue, entry.len)
+    }
+
+    /// The next buffer of the group that the request names.
+    pub fn chosen(issue: &Issue<'_>, most: u32) -> Result<Self, Errno> {
+        let group = issue.ring.registered.groups.get(issue.entry.buf_index).ok_or(Errno::ENOBUFS)?;
+        Ok(Self::Chosen { group, most })
     }
 
     /// Attempts with a piece of memory. A buffer that was taken for it is given back if nothing came of it.
@@ -112,17 +117,20 @@ impl Destination {
         let taken = group.take().ok_or(Errno::ENOBUFS)?;
         let len = if most == 0 { taken.len } else { taken.len.min(most) };
         match attempt(Piece { address: taken.address, len, taken: Some(taken) }) {
-            Ok(outcome) if outcome.result > 0 => {
-                let mut flags = outcome.flags | CompletionFlags::BUFFER;
-                flags.set(CompletionFlags::BUF_MORE, group.use_part(taken, outcome.result as u32));
-                Ok(Outcome { flags, buffer: Some(taken.number), ..outcome })
-            }
+            Ok(outcome) if outcome.result > 0 => Ok(spend(group, taken, outcome)),
             other => {
                 group.give_back(taken);
                 other
             }
         }
     }
+}
+
+/// A buffer was used: the completion says which.
+pub(crate) fn spend(group: &Group, taken: Taken, outcome: Outcome) -> Outcome {
+    let mut flags = outcome.flags | CompletionFlags::BUFFER;
+    flags.set(CompletionFlags::BUF_MORE, group.use_part(taken, outcome.result as u32));
+    Outcome { flags, buffer: Some(taken.number), ..outcome }
 }
 
 impl Piece {

@@ -62,6 +62,9 @@ pub(super) fn prepare_install(issue: &Issue<'_>) -> Attempt<Prepared> {
     if !issue.flags().contains(RequestFlags::FIXED_FILE) {
         return Err(Errno::EBADF.into());
     }
+    if entry.personality != 0 {
+        return Err(Errno::EPERM.into());
+    }
     match entry.rw_flags {
         0 => Ok(Prepared::Install(Install { close_on_exec: true })),
         NO_CLOEXEC => Ok(Prepared::Install(Install { close_on_exec: false })),

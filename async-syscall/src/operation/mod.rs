@@ -5,30 +5,41 @@
 //! it is attempted, exactly as the system call of the same meaning attempts it, and only if something stands in its
 //! way does it become a future.
 
+mod between_rings;
 mod buffers;
 mod cancel;
+mod command;
 mod file;
+mod message;
+mod names;
 mod nop;
+mod open;
 mod poll;
 mod socket;
+mod storage;
 mod timeout;
 mod transfer;
+mod waiting;
 
+pub(crate) use cancel::Cancel;
 pub(crate) use poll::Poll;
 pub(crate) use timeout::Timeout;
 pub(crate) use transfer::address;
 
 use alloc::boxed::Box;
-use alloc::sync::Arc;
+use alloc::sync::{Arc, Weak};
+use core::task::{self, Context, Waker};
 
 use linux_abi::Errno;
 use linux_abi::io_uring::{IoUringSqe, Opcode, RequestFlags};
+use linux_object::credentials::Credentials;
 use linux_object::file::OpenFile;
 use linux_object::obstacle::{Attempt, Obstacle, overcome};
 use linux_object::thread::{Resources, Thread};
 use linux_object::user_buffer::UserMemory;
 
-use crate::request::{Details, Later, Manner, Outcome};
+use crate::register::Buffer;
+use crate::request::{Details, Later, Manner, Outcome, Request};
 use crate::ring::Ring;
 
 /// Who submits what.
@@ -44,6 +55,15 @@ impl Issue<'_> {
     /// Access to the submitter's memory.
     pub fn memory(&self) -> UserMemory {
         UserMemory::new(self.resources.address_space.clone())
+    }
+
+    /// With whose rights.
+    pub fn credentials(&self) -> Arc<Credentials> {
+        let registered = match self.entry.personality {
+            0 => None,
+            number => self.ring.registered.personalities.get(number).ok(),
+        };
+        registered.unwrap_or_else(|| self.thread.credentials())
     }
 
     /// What the request asks for beside its operation.
@@ -74,6 +94,10 @@ pub(crate) struct Waiting {
     /// By what others find it.
     pub file: Option<Arc<OpenFile>>,
     pub details: Details,
+    /// The request whose time it limits.
+    pub target: Option<Weak<Request>>,
+    /// What it uses, which is let go of when its end was told.
+    pub held: Option<Arc<Buffer>>,
     pub future: Later,
 }
 
@@ -83,7 +107,14 @@ impl Waiting {
         file: Option<Arc<OpenFile>>,
         future: impl Future<Output = Outcome> + Send + 'static,
     ) -> Self {
-        Self { manner: Manner::EndsAtOnce, file, details: Details::None, future: Box::pin(future) }
+        Self {
+            manner: Manner::EndsAtOnce,
+            file,
+            details: Details::None,
+            target: None,
+            held: None,
+            future: Box::pin(future),
+        }
     }
 }
 
@@ -101,6 +132,38 @@ pub(crate) fn attempt(
     }
 }
 
+/// Runs an operation that a file system or a device finishes, whoever still waits: it is not cut short.
+pub(crate) fn finish(
+    file: Option<Arc<OpenFile>>,
+    future: impl Future<Output = Result<usize, Errno>> + Send + 'static,
+) -> Begun {
+    run(Manner::RunsToItsEnd, file, future)
+}
+
+/// Runs an operation that is dropped if its end is asked for.
+pub(crate) fn finish_unless_cancelled(
+    file: Option<Arc<OpenFile>>,
+    future: impl Future<Output = Result<usize, Errno>> + Send + 'static,
+) -> Begun {
+    run(Manner::EndsAtOnce, file, future)
+}
+
+/// The first poll is here: what need not wait after all never becomes a request. Its waker wakes nobody, since the request
+/// polls again, with its own, before it waits.
+fn run(
+    manner: Manner,
+    file: Option<Arc<OpenFile>>,
+    future: impl Future<Output = Result<usize, Errno>> + Send + 'static,
+) -> Begun {
+    let mut future: Later = Box::pin(async move { Outcome::from(future.await) });
+    match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        task::Poll::Ready(outcome) => Begun::Ended(outcome),
+        task::Poll::Pending => {
+            Begun::Waits(Waiting { manner, file, details: Details::None, target: None, held: None, future })
+        }
+    }
+}
+
 /// An operation whose fields were checked.
 pub(crate) enum Prepared {
     /// What its addresses point to has to be brought first.
@@ -111,6 +174,7 @@ pub(crate) enum Prepared {
     PollChange(poll::Change),
     Timeout(timeout::Timeout),
     TimeoutChange(timeout::Change),
+    LinkTimeout(timeout::Timeout),
     Cancel(cancel::Cancel),
     Provide(buffers::Provide),
     Receive(socket::Receive),
@@ -120,6 +184,21 @@ pub(crate) enum Prepared {
     SocketCall(socket::SocketCall),
     Close(file::Close),
     Install(file::Install),
+    NameChange(Box<names::NameChange>),
+    Open(Box<open::Open>),
+    Status(Box<open::Status>),
+    MakeSocket(open::MakeSocket),
+    Storage(storage::Storage),
+    MemoryAdvice(storage::MemoryAdvice),
+    EpollChange(storage::EpollChange),
+    FilesUpdate(storage::FilesUpdate),
+    SendMessage(Box<message::SendMessage>),
+    ReceiveMessage(Box<message::ReceiveMessage>),
+    Message(between_rings::Message),
+    FutexWait(waiting::FutexWait),
+    FutexWake(waiting::FutexWake),
+    ChildWait(Box<waiting::ChildWait>),
+    Command(command::Command),
 }
 
 impl Prepared {
@@ -142,6 +221,8 @@ impl Prepared {
             Self::PollChange(change) => change.begin(issue),
             Self::Timeout(timeout) => timeout.begin(issue),
             Self::TimeoutChange(change) => change.begin(issue),
+            // It begins with the request before it.
+            Self::LinkTimeout(_) => Err(Errno::EINVAL),
             Self::Cancel(cancel) => cancel.begin(issue),
             Self::Provide(provide) => provide.begin(issue),
             Self::Receive(receive) => receive.begin(issue),
@@ -151,6 +232,21 @@ impl Prepared {
             Self::SocketCall(call) => call.begin(issue),
             Self::Close(close) => close.begin(issue),
             Self::Install(install) => install.begin(issue),
+            Self::NameChange(change) => change.begin(issue),
+            Self::Open(open) => open.begin(issue),
+            Self::Status(status) => status.begin(issue),
+            Self::MakeSocket(make) => make.begin(issue),
+            Self::Storage(storage) => storage.begin(issue),
+            Self::MemoryAdvice(advice) => advice.begin(issue),
+            Self::EpollChange(change) => change.begin(issue),
+            Self::FilesUpdate(update) => update.begin(issue),
+            Self::SendMessage(send) => send.begin(issue),
+            Self::ReceiveMessage(receive) => receive.begin(issue),
+            Self::Message(message) => message.begin(issue),
+            Self::FutexWait(wait) => wait.begin(issue),
+            Self::FutexWake(wake) => wake.begin(issue),
+            Self::ChildWait(wait) => wait.begin(issue),
+            Self::Command(command) => command.begin(issue),
         };
         begun.unwrap_or_else(|errno| Begun::Ended(Outcome::error(errno)))
     }
@@ -242,6 +338,7 @@ operations! {
     PollAdd => poll::prepare, Full, "";
     PollRemove => poll::prepare_change, Full, "";
     Timeout => timeout::prepare, Full, "";
+    LinkTimeout => timeout::prepare_limit, Full, "";
     TimeoutRemove => timeout::prepare_change, Full, "";
     Accept => socket::prepare_accept, Full, "";
     AsyncCancel => cancel::prepare, Full, "";
@@ -249,11 +346,41 @@ operations! {
     Close => file::prepare_close, Full, "";
     Read => transfer::prepare_read, Full, "";
     Write => transfer::prepare_write, Full, "";
-    Send => socket::prepare_send, Partial, "no bundles, no provided or registered buffers";
+    Send => socket::prepare_send, Partial, "no bundles";
+    Sendmsg => message::prepare_send, Partial, "no bundles";
+    Recvmsg => message::prepare_receive, Full, "";
+    ReadFixed => transfer::prepare_read_registered, Full, "";
+    WriteFixed => transfer::prepare_write_registered, Full, "";
+    ReadMultishot => transfer::prepare_read_multishot, Full, "";
+    MsgRing => between_rings::prepare, Full, "";
+    SendZc => socket::prepare_send, Full, "the bytes are copied, and the notification comes at once";
+    SendmsgZc => message::prepare_send, Full, "the bytes are copied, and the notification comes at once";
     Recv => socket::prepare_receive, Partial, "no bundles";
     ProvideBuffers => buffers::prepare_provide, Full, "";
     RemoveBuffers => buffers::prepare_remove, Full, "";
     Shutdown => socket::prepare_shutdown, Full, "";
+    Fsync => storage::prepare_synchronise, Full, "";
+    SyncFileRange => storage::prepare_synchronise_range, Full, "";
+    Fallocate => storage::prepare_allocate, Full, "";
+    Openat => open::prepare_open, Partial, "O_PATH and O_TMPFILE are refused";
+    FilesUpdate => storage::prepare_files_update, Full, "";
+    Statx => open::prepare_status, Full, "";
+    Fadvise => storage::prepare_advise, Full, "";
+    Madvise => storage::prepare_memory_advice, Full, "";
+    Openat2 => open::prepare_open_how, Partial, "as OPENAT, and the ways of resolving are refused";
+    EpollCtl => storage::prepare_epoll_change, Full, "";
+    Renameat => names::prepare_rename, Full, "";
+    Unlinkat => names::prepare_unlink, Full, "";
+    Mkdirat => names::prepare_make_directory, Full, "";
+    Symlinkat => names::prepare_symbolic_link, Full, "";
+    Linkat => names::prepare_link, Full, "";
+    Socket => open::prepare_socket, Full, "";
+    Ftruncate => storage::prepare_change_size, Full, "";
+    UringCmd => command::prepare, Partial, "the options of sockets";
+    Waitid => waiting::prepare_child_wait, Full, "";
+    FutexWait => waiting::prepare_futex_wait, Full, "";
+    FutexWake => waiting::prepare_futex_wake, Full, "";
+    FutexWaitv => waiting::prepare_futex_wait_several, Full, "";
     FixedFdInstall => file::prepare_install, Full, "";
     Bind => socket::prepare_bind, Full, "";
     Listen => socket::prepare_listen, Full, "";

@@ -58,9 +58,15 @@ impl Poll {
             }
         }
         let details = Details::Poll(self);
+        let is_told_itself = ring.registered.is_event(&file);
         let ring = Arc::downgrade(ring);
+        // What is woken may depend on who asks: that is the submitter.
+        let waitable = file.waitable();
         let waiting = Waiting::for_events(Some(file.clone()), async move {
-            self.wait(&file, |ready| {
+            self.wait(&file, waitable, |ready| {
+                if is_told_itself {
+                    return false;
+                }
                 ring.upgrade().is_some_and(|ring| ring.post_more(user_data, told(ready)))
             })
             .await
@@ -69,8 +75,12 @@ impl Poll {
     }
 
     /// Waits for the first event, or tells each with `tell` as long as that succeeds.
-    async fn wait(self, file: &Arc<OpenFile>, tell: impl Fn(PollEvents) -> bool) -> Outcome {
-        let waitable: Arc<dyn Waitable> = file.file().clone();
+    async fn wait(
+        self,
+        file: &Arc<OpenFile>,
+        waitable: Arc<dyn Waitable>,
+        tell: impl Fn(PollEvents) -> bool,
+    ) -> Outcome {
         let queue = SharedQueue::new(waitable, |file| file.wait_queue());
         let mut listener = pin!(Waiter::listener_for(queue, self.events.bits()));
         poll_fn(|context| {

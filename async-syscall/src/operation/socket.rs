@@ -4,13 +4,14 @@ use alloc::sync::Arc;
 
 use linux_abi::Errno;
 use linux_abi::file::OpenFlags;
-use linux_abi::io_uring::{AcceptFlags, CompletionFlags, IORING_FILE_INDEX_ALLOC, RequestFlags, SocketFlags};
+use linux_abi::io_uring::{
+    AcceptFlags, CompletionFlags, IORING_FILE_INDEX_ALLOC, Opcode, RequestFlags, SocketFlags,
+};
 use linux_abi::poll::PollEvents;
 use linux_object::file::{File, OpenFile};
-use linux_object::obstacle::Attempt;
-use linux_object::socket::{
-    MOST_NAME_BYTES, MessageFlags, Outgoing, Received, Shutdown, SocketName, socket_of,
-};
+use linux_object::obstacle::{Attempt, Obstacle};
+use linux_object::socket::message::try_read_name;
+use linux_object::socket::{MessageFlags, Outgoing, Received, Shutdown, SocketName, socket_of};
 use linux_object::user_buffer::UserMemory;
 
 use super::buffers::{Destination, refuse_to_wait};
@@ -86,32 +87,37 @@ impl Receive {
 
 /// Waits, unless the request says otherwise. That the file is non-blocking does not count, as on Linux: the wait of a
 /// ring's request blocks nobody.
-fn wait_or_refuse(outcome: Attempt, flags: MessageFlags) -> Attempt {
+pub(super) fn wait_or_refuse(outcome: Attempt, flags: MessageFlags) -> Attempt {
     if flags.contains(MessageFlags::DONTWAIT) { refuse_to_wait(outcome) } else { outcome }
 }
+
+/// What the second completion of a send from its place says: the bytes were copied after all.
+pub(super) const NOTIFICATION_COPIED: i32 = i32::MIN;
 
 /// Sends bytes.
 pub(crate) struct Send {
     flags: MessageFlags,
+    options: SocketFlags,
     name: Option<SocketName>,
 }
 
 fn read_name(memory: &UserMemory, at: u64, len: usize) -> Attempt<SocketName> {
-    if len > MOST_NAME_BYTES {
-        return Err(Errno::EINVAL.into());
-    }
-    let mut name = SocketName::new();
-    let _ = name.resize_default(len);
-    memory.read_bytes(address(at), &mut name)?;
-    Ok(name)
+    try_read_name(memory, address(at), len)
 }
 
 pub(super) fn prepare_send(issue: &Issue<'_>) -> Attempt<Prepared> {
     let entry = issue.entry;
-    let options = SocketFlags::from_bits(entry.ioprio).ok_or(Errno::EINVAL)?;
-    if !SocketFlags::POLL_FIRST.contains(options) || issue.flags().contains(RequestFlags::BUFFER_SELECT) {
-        return Err(Errno::EINVAL.into());
+    let is_in_place = entry.opcode == Opcode::SendZc as u8;
+    let mut known = SocketFlags::POLL_FIRST;
+    if is_in_place {
+        known |= SocketFlags::FIXED_BUF | SocketFlags::ZC_REPORT_USAGE;
+        let skips = issue.flags().contains(RequestFlags::CQE_SKIP_SUCCESS);
+        if entry.addr3 != 0 || entry.padding != 0 || skips {
+            return Err(Errno::EINVAL.into());
+        }
     }
+    let options = SocketFlags::from_bits(entry.ioprio).filter(|&options| known.contains(options));
+    let options = options.ok_or(Errno::EINVAL)?;
     let flags = MessageFlags::from_bits_retain(entry.rw_flags) | MessageFlags::NOSIGNAL;
     // The length of the name lies in the lower half of the word.
     let name_len = (entry.file_index & 0xffff) as usize;
@@ -122,25 +128,43 @@ pub(super) fn prepare_send(issue: &Issue<'_>) -> Attempt<Prepared> {
         0 => None,
         at => Some(read_name(&issue.memory(), at, name_len)?),
     };
-    Ok(Prepared::Send(Send { flags, name }))
+    Ok(Prepared::Send(Send { flags, options, name }))
 }
 
 impl Send {
     pub(super) fn begin(self, issue: &Issue<'_>) -> Result<Begun, Errno> {
         let file = issue.file()?;
         socket_of(&file)?;
-        let len = (issue.entry.len as usize).min(MOST_BYTES);
-        let mut buffer = issue.memory().simple_buffer(address(issue.entry.addr), len);
+        let entry = issue.entry;
+        let fixed = match self.options.contains(SocketFlags::FIXED_BUF) {
+            true => Some(issue.ring.registered_memory(entry.buf_index, entry.addr, entry.len)?),
+            false => None,
+        };
+        let destination = Destination::of(issue)?;
+        let memory = issue.memory();
         let mut outgoing = Outgoing { name: self.name, ..Outgoing::default() };
+        let is_told = self.options.contains(SocketFlags::ZC_REPORT_USAGE);
+        let notification = Some(if is_told { NOTIFICATION_COPIED } else { 0 });
         let keep = file.clone();
+        let mut whole = fixed.as_ref().map(|fixed| fixed.buffer(entry.addr, entry.len));
         Ok(attempt(Some(keep), move || {
-            let outcome = socket_of(&file)?.try_send(&mut buffer, self.flags, &mut outgoing);
-            let outcome = wait_or_refuse(outcome, self.flags);
-            let moved = match (outcome, buffer.done()) {
-                (Err(linux_object::obstacle::Obstacle::Error(_)), moved) if moved > 0 => moved,
-                (outcome, _) => outcome?,
-            };
-            Ok(Outcome::moved(moved, len))
+            // What is registered stays so until it was sent.
+            let _held = &fixed;
+            destination.with_piece(|piece| {
+                let len = (piece.len as usize).min(MOST_BYTES);
+                let buffer = whole.get_or_insert_with(|| memory.simple_buffer(address(piece.address), len));
+                let outcome = socket_of(&file)?.try_send(buffer, self.flags, &mut outgoing);
+                let outcome = wait_or_refuse(outcome, self.flags);
+                let done = buffer.done();
+                if piece.is_chosen() && (outcome.is_ok() || done == 0) {
+                    whole = None;
+                }
+                let moved = match (outcome, done) {
+                    (Err(Obstacle::Error(_)), moved) if moved > 0 => moved,
+                    (outcome, _) => outcome?,
+                };
+                Ok(Outcome { notification, ..Outcome::moved(moved, len) })
+            })
         }))
     }
 }
@@ -321,18 +345,18 @@ impl SocketCall {
 }
 
 /// How a request that gives several completions posts all but its last.
-struct More {
+pub(super) struct More {
     ring: alloc::sync::Weak<Ring>,
     user_data: u64,
 }
 
 impl More {
-    fn of(issue: &Issue<'_>) -> Self {
+    pub(super) fn of(issue: &Issue<'_>) -> Self {
         Self { ring: Arc::downgrade(issue.ring), user_data: issue.entry.user_data }
     }
 
     /// Posts one; if there is no room for it, it becomes the last.
-    fn tell(&self, outcome: Outcome) -> bool {
+    pub(super) fn tell(&self, outcome: Outcome) -> bool {
         self.ring.upgrade().is_some_and(|ring| ring.post_more(self.user_data, outcome))
     }
 }

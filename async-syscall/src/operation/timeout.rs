@@ -14,7 +14,7 @@ use linux_object::obstacle::Attempt;
 
 use super::transfer::address;
 use super::{Begun, Issue, Prepared, Waiting};
-use crate::request::{Details, Identity, Outcome};
+use crate::request::{Details, Identity, Outcome, Request};
 use crate::ring::Ring;
 
 /// When a timeout ends.
@@ -61,9 +61,9 @@ impl When {
     }
 }
 
-pub(super) fn prepare(issue: &Issue<'_>) -> Attempt<Prepared> {
+fn prepare_as(issue: &Issue<'_>, is_limit: bool) -> Attempt<Timeout> {
     let entry = issue.entry;
-    if entry.buf_index != 0 || entry.len != 1 || entry.file_index != 0 {
+    if entry.buf_index != 0 || entry.len != 1 || entry.file_index != 0 || (is_limit && entry.off != 0) {
         return Err(Errno::EINVAL.into());
     }
     let flags = TimeoutFlags::from_bits(entry.rw_flags).ok_or(Errno::EINVAL)?;
@@ -73,12 +73,21 @@ pub(super) fn prepare(issue: &Issue<'_>) -> Attempt<Prepared> {
         | TimeoutFlags::ETIME_SUCCESS
         | TimeoutFlags::MULTISHOT;
     let is_multishot = flags.contains(TimeoutFlags::MULTISHOT);
-    if !known.contains(flags) || (is_multishot && flags.contains(TimeoutFlags::ABS)) {
+    if !known.contains(flags) || (is_multishot && (is_limit || flags.contains(TimeoutFlags::ABS))) {
         return Err(Errno::EINVAL.into());
     }
     let is_success = flags.contains(TimeoutFlags::ETIME_SUCCESS);
     let when = read_when(issue, entry.addr, flags)?;
-    Ok(Prepared::Timeout(Timeout { when, count: entry.off as u32 as u64, is_multishot, is_success }))
+    Ok(Timeout { when, count: u64::from(entry.off as u32), is_multishot, is_success })
+}
+
+pub(super) fn prepare(issue: &Issue<'_>) -> Attempt<Prepared> {
+    prepare_as(issue, false).map(Prepared::Timeout)
+}
+
+/// A time limit for the request before it in its chain.
+pub(super) fn prepare_limit(issue: &Issue<'_>) -> Attempt<Prepared> {
+    prepare_as(issue, true).map(Prepared::LinkTimeout)
 }
 
 impl Timeout {
@@ -97,6 +106,21 @@ impl Timeout {
             }
         });
         Waiting { details: Details::Timeout(self), ..waiting }
+    }
+
+    /// Ends a request when its time is over.
+    pub(crate) fn limiting(self, target: &Arc<Request>) -> Waiting {
+        let target = Arc::downgrade(target);
+        let begun = Instant::now();
+        let request = target.clone();
+        let waiting = Waiting::for_events(None, async move {
+            self.when.wait(begun).await;
+            match request.upgrade().ok_or(Errno::ENOENT).and_then(|request| request.cancel()) {
+                Ok(()) => self.is_over(),
+                Err(errno) => Outcome::error(errno),
+            }
+        });
+        Waiting { details: Details::Timeout(self), target: Some(target), ..waiting }
     }
 
     fn is_over(self) -> Outcome {
@@ -138,6 +162,8 @@ impl Timeout {
 pub(crate) struct Change {
     target: u64,
     new: Option<When>,
+    /// It is the limit of a request.
+    is_limit: bool,
 }
 
 pub(super) fn prepare_change(issue: &Issue<'_>) -> Attempt<Prepared> {
@@ -151,9 +177,10 @@ pub(super) fn prepare_change(issue: &Issue<'_>) -> Attempt<Prepared> {
     }
     let flags = TimeoutFlags::from_bits(entry.rw_flags).ok_or(Errno::EINVAL)?;
     let clocks = TimeoutFlags::BOOTTIME | TimeoutFlags::REALTIME;
-    let new = if flags.contains(TimeoutFlags::UPDATE) {
-        let known = TimeoutFlags::UPDATE | TimeoutFlags::ABS | clocks;
-        if !known.contains(flags) {
+    let updates = TimeoutFlags::UPDATE | TimeoutFlags::LINK_UPDATE;
+    let is_limit = flags.contains(TimeoutFlags::LINK_UPDATE);
+    let new = if flags.intersects(updates) {
+        if !(updates | TimeoutFlags::ABS | clocks).contains(flags) {
             return Err(Errno::EINVAL.into());
         }
         Some(read_when(issue, entry.off, flags)?)
@@ -162,13 +189,14 @@ pub(super) fn prepare_change(issue: &Issue<'_>) -> Attempt<Prepared> {
     } else {
         return Err(Errno::EINVAL.into());
     };
-    Ok(Prepared::TimeoutChange(Change { target: entry.addr, new }))
+    Ok(Prepared::TimeoutChange(Change { target: entry.addr, new, is_limit }))
 }
 
 impl Change {
     pub(super) fn begin(self, issue: &Issue<'_>) -> Result<Begun, Errno> {
         let ring = issue.ring;
-        let found = ring.find(Some(self.target), |request| request.identity.opcode == Opcode::Timeout);
+        let opcode = if self.is_limit { Opcode::LinkTimeout } else { Opcode::Timeout };
+        let found = ring.find(Some(self.target), |request| request.identity.opcode == opcode);
         let request = found.into_iter().next().ok_or(Errno::ENOENT)?;
         let Some(when) = self.new else {
             return request.cancel().map(|()| Begun::Ended(Outcome::value(0)));
@@ -176,8 +204,14 @@ impl Change {
         let Details::Timeout(timeout) = request.identity.details else { return Err(Errno::ENOENT) };
         let chain = request.withdraw()?;
         let identity: Identity = request.identity.clone();
-        let user_data = identity.user_data;
-        ring.keep(identity, Timeout { when, ..timeout }.waiting(ring, user_data), chain);
+        let timeout = Timeout { when, ..timeout };
+        if self.is_limit {
+            let target = request.target().ok_or(Errno::ENOENT)?;
+            ring.limit(&target, identity, timeout);
+        } else {
+            let user_data = identity.user_data;
+            ring.keep(identity, timeout.waiting(ring, user_data), chain);
+        }
         Ok(Begun::Ended(Outcome::value(0)))
     }
 }

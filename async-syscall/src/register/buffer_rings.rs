@@ -1,13 +1,12 @@
 //! Registering rings of provided buffers.
 
 use kernel_hal::PAGE_SIZE;
-use kernel_object::address_space::StopReason;
-use kernel_object::paged_object::SharedPages;
 use linux_abi::Errno;
 use linux_abi::io_uring::{BufferRingFlags, BufferRingRegister, BufferRingStatus, ProvidedBuffer};
 use linux_object::obstacle::Attempt;
 
 use super::Registration;
+use super::pin::pin;
 use crate::buffers::BufferRing;
 use crate::operation::address;
 use crate::ring::Ring;
@@ -42,7 +41,7 @@ impl Ring {
             BufferRing::allocate(given.ring_entries, is_incremental)?
         } else {
             let bytes = given.ring_entries as usize * size_of::<ProvidedBuffer>();
-            let pages = pin(registration, given.ring_addr, bytes)?;
+            let pages = pin(registration.resources, given.ring_addr, bytes)?;
             BufferRing::new(pages, 0, given.ring_entries, is_incremental)
         };
         self.registered.groups.add_ring(given.bgid, ring)?;
@@ -76,21 +75,4 @@ impl Ring {
         memory.write(address(registration.argument), &status)?;
         Ok(0)
     }
-}
-
-/// Pins a range of the program's memory, from a page's beginning on.
-fn pin(registration: &Registration<'_>, start: u64, bytes: usize) -> Attempt<SharedPages> {
-    let space = &registration.resources.address_space;
-    let count = bytes.div_ceil(PAGE_SIZE);
-    let mut frames = alloc::vec::Vec::new();
-    frames.try_reserve_exact(count).map_err(|_| Errno::ENOMEM)?;
-    for index in 0..count {
-        let frame = space.try_pin(address(start) + index * PAGE_SIZE, true);
-        frames.push(frame.map_err(|reason| match reason {
-            StopReason::OutOfMemory => Errno::ENOMEM,
-            // What a device would have to bring first is no memory of a ring.
-            StopReason::BadAddress | StopReason::Load(_) => Errno::EFAULT,
-        })?);
-    }
-    Ok(SharedPages::from_pins(frames))
 }

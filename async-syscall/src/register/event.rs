@@ -16,6 +16,8 @@ use crate::ring::Ring;
 pub(super) struct Event {
     /// A look that costs nothing where there is none.
     exists: AtomicBool,
+    /// It is told only of requests that had to wait.
+    is_for_waiting: AtomicBool,
     file: SpinLock<Option<Arc<OpenFile>>>,
 }
 
@@ -26,12 +28,23 @@ fn counter(file: &OpenFile) -> Option<&EventFd> {
 
 impl Event {
     pub(super) const fn new() -> Self {
-        Self { exists: AtomicBool::new(false), file: SpinLock::new(Rank::FILE, None) }
+        Self {
+            exists: AtomicBool::new(false),
+            is_for_waiting: AtomicBool::new(false),
+            file: SpinLock::new(Rank::FILE, None),
+        }
+    }
+
+    /// Whether this opening is the one that is told.
+    pub(super) fn is_told(&self, file: &OpenFile) -> bool {
+        let is_same = |told: &Arc<OpenFile>| Arc::ptr_eq(told.file(), file.file());
+        self.exists.load(Ordering::Acquire) && self.file.lock().as_ref().is_some_and(is_same)
     }
 
     #[inline]
-    pub(super) fn signal(&self) {
-        if self.exists.load(Ordering::Acquire) {
+    pub(super) fn signal(&self, has_waited: bool) {
+        if self.exists.load(Ordering::Acquire) && (has_waited || !self.is_for_waiting.load(Ordering::Relaxed))
+        {
             let file = self.file.lock().clone();
             if let Some(counter) = file.as_deref().and_then(counter) {
                 counter.signal(1);
@@ -41,7 +54,7 @@ impl Event {
 }
 
 impl Ring {
-    pub(super) fn register_event(&self, registration: &Registration<'_>) -> Attempt {
+    pub(super) fn register_event(&self, registration: &Registration<'_>, is_for_waiting: bool) -> Attempt {
         if registration.count != 1 {
             return Err(Errno::EINVAL.into());
         }
@@ -53,6 +66,7 @@ impl Ring {
         let file = registration.resources.files.get(number)?;
         counter(&file).ok_or(Errno::EINVAL)?;
         *event.file.lock() = Some(file);
+        event.is_for_waiting.store(is_for_waiting, Ordering::Relaxed);
         event.exists.store(true, Ordering::Release);
         Ok(0)
     }

@@ -46,6 +46,11 @@ impl Files {
     pub(super) const fn new() -> Self {
         Self(SpinLock::new(Rank::FILE_TABLE, None))
     }
+
+    /// How many places there are.
+    pub(super) fn len(&self) -> usize {
+        self.0.lock().as_ref().map_or(0, |table| table.slots.len())
+    }
 }
 
 impl Ring {
@@ -64,8 +69,10 @@ impl Ring {
         }
         let (result, former) = {
             let mut table = self.registered.files.0.lock();
-            let table = table.as_mut().ok_or(Errno::ENXIO)?;
-            let (index, result) = if place == IORING_FILE_INDEX_ALLOC {
+            let chooses = place == IORING_FILE_INDEX_ALLOC;
+            let missing = if chooses { Errno::ENFILE } else { Errno::ENXIO };
+            let table = table.as_mut().ok_or(missing)?;
+            let (index, result) = if chooses {
                 let range = table.range.start..table.range.end.min(table.slots.len());
                 let begin = range.start;
                 let free = table
@@ -217,6 +224,36 @@ impl Ring {
         Ok(count as usize)
     }
 
+    /// Registers files wherever there is room and tells the program where, in place of their numbers. Returns how many
+    /// found room.
+    pub(crate) fn register_where_there_is_room(
+        &self,
+        registration: &Registration<'_>,
+        done: &mut usize,
+    ) -> Attempt {
+        while *done < registration.count as usize {
+            let number = read_at::<i32>(registration, registration.argument, *done)?;
+            let installed = registration
+                .resources
+                .files
+                .get(number)
+                .and_then(|file| self.install_file(file, IORING_FILE_INDEX_ALLOC));
+            let index = match installed {
+                Ok(index) => index,
+                Err(_) if *done > 0 => break,
+                Err(errno) => return Err(errno.into()),
+            };
+            let at = address(registration.argument) + *done * size_of::<i32>();
+            if let Err(obstacle) = registration.memory().write(at, &(index as i32)) {
+                // Nobody would know where it is.
+                let _ = self.remove_file(index as u32);
+                return Err(obstacle);
+            }
+            *done += 1;
+        }
+        Ok(*done)
+    }
+
     fn replace_one(
         &self,
         registration: &Registration<'_>,
@@ -261,7 +298,7 @@ impl Ring {
     }
 }
 
-fn read_at<T: FromBytes + zerocopy::IntoBytes>(
+pub(super) fn read_at<T: FromBytes + zerocopy::IntoBytes>(
     registration: &Registration<'_>,
     array: u64,
     index: usize,
@@ -270,7 +307,7 @@ fn read_at<T: FromBytes + zerocopy::IntoBytes>(
 }
 
 /// A structure whose size the program says in place of a count.
-fn read_sized<T: FromBytes + zerocopy::IntoBytes>(registration: &Registration<'_>) -> Attempt<T> {
+pub(super) fn read_sized<T: FromBytes + zerocopy::IntoBytes>(registration: &Registration<'_>) -> Attempt<T> {
     if registration.count as usize != size_of::<T>() {
         return Err(Errno::EINVAL.into());
     }

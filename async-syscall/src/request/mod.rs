@@ -7,7 +7,7 @@ mod chain;
 mod state;
 
 use alloc::boxed::Box;
-use alloc::sync::Arc;
+use alloc::sync::{Arc, Weak};
 use alloc::task::Wake;
 use core::pin::Pin;
 use core::task::{Context, Waker};
@@ -20,7 +20,8 @@ use linux_object::file::OpenFile;
 pub(crate) use chain::{Chain, Link};
 pub(crate) use state::{Cancelled, Paused, State};
 
-use crate::operation::{Poll, Timeout};
+use crate::operation::{Poll, Timeout, Waiting};
+use crate::register::Buffer;
 use crate::ring::Ring;
 
 /// How an operation ended.
@@ -34,6 +35,8 @@ pub(crate) struct Outcome {
     pub buffer: Option<u16>,
     /// Whether what is linked to it goes on.
     pub is_success: bool,
+    /// A second completion follows, which says that the memory may be reused (`IORING_CQE_F_NOTIF`), with this result.
+    pub notification: Option<i32>,
 }
 
 impl Outcome {
@@ -44,6 +47,7 @@ impl Outcome {
             flags: CompletionFlags::empty(),
             buffer: None,
             is_success: true,
+            notification: None,
         }
     }
 
@@ -92,6 +96,8 @@ pub(crate) enum Details {
 pub(crate) struct Identity {
     /// What the program calls it.
     pub user_data: u64,
+    /// The number of the thread that submitted it.
+    pub thread: i32,
     /// What it does.
     pub opcode: Opcode,
     /// The opening that it is about.
@@ -107,6 +113,7 @@ impl Identity {
     pub(crate) fn of_refused(entry: &IoUringSqe) -> Self {
         Self {
             user_data: entry.user_data,
+            thread: 0,
             opcode: Opcode::Nop,
             file: None,
             details: Details::None,
@@ -119,6 +126,8 @@ impl Identity {
 struct Body {
     future: Option<Later>,
     chain: Option<Box<Chain>>,
+    /// The time limit that runs for it.
+    limit: Option<Arc<Request>>,
 }
 
 /// A request that waits.
@@ -128,6 +137,10 @@ pub(crate) struct Request {
     /// Its place among the requests of the ring.
     pub(crate) sequence: u64,
     manner: Manner,
+    /// The request whose time it limits.
+    target: Option<Weak<Request>>,
+    /// What it uses, until its end was told.
+    _held: Option<Arc<Buffer>>,
     state: State,
     body: SpinLock<Body>,
 }
@@ -138,12 +151,27 @@ impl Request {
         ring: Arc<Ring>,
         identity: Identity,
         sequence: u64,
-        manner: Manner,
-        future: Later,
+        waiting: Waiting,
         chain: Option<Box<Chain>>,
     ) -> Arc<Self> {
-        let body = SpinLock::new(Rank::FILE, Body { future: Some(future), chain });
-        Arc::new(Self { ring, identity, sequence, manner, state: State::running(), body })
+        let Waiting { manner, file, details, target, held, future } = waiting;
+        let identity = Identity { file, details, ..identity };
+        let body = SpinLock::new(Rank::FILE, Body { future: Some(future), chain, limit: None });
+        Arc::new(Self {
+            ring,
+            identity,
+            sequence,
+            manner,
+            target,
+            _held: held,
+            state: State::running(),
+            body,
+        })
+    }
+
+    /// The request whose time it limits, if that is not over.
+    pub(crate) fn target(&self) -> Option<Arc<Self>> {
+        self.target.as_ref().and_then(Weak::upgrade)
     }
 
     /// Polls it until it waits or is done. The caller has it running.
@@ -155,14 +183,15 @@ impl Request {
             let Some(mut future) = future else { return };
             if self.state.is_cancelled() {
                 if self.manner == Manner::EndsAtOnce {
-                    drop(future);
-                    return self.conclude(Outcome::error(Errno::ECANCELED));
+                    // That a time limit is not needed any more is no failure.
+                    let is_success = self.target.is_some();
+                    let outcome = Outcome { is_success, ..Outcome::error(Errno::ECANCELED) };
+                    return self.conclude(outcome, future);
                 }
                 self.state.refuse_cancellation();
             }
             if let core::task::Poll::Ready(outcome) = future.as_mut().poll(&mut context) {
-                drop(future);
-                return self.conclude(outcome);
+                return self.conclude(outcome, future);
             }
             self.body.lock().future = Some(future);
             if self.state.pause() == Paused::Waits {
@@ -209,14 +238,34 @@ impl Request {
         Ok(chain)
     }
 
-    fn conclude(self: &Arc<Self>, outcome: Outcome) {
+    /// A time limit runs for it. `false`: it is over already.
+    pub(crate) fn set_limit(&self, limit: &Arc<Self>) -> bool {
+        let mut body = self.body.lock();
+        let is_over = self.state.is_done();
+        if !is_over {
+            body.limit = Some(limit.clone());
+        }
+        !is_over
+    }
+
+    /// Its end is told before anything that it used is let go of, and before what follows begins.
+    fn conclude(self: &Arc<Self>, outcome: Outcome, future: Later) {
         self.state.finish();
-        let chain = self.body.lock().chain.take();
+        let (chain, limit) = {
+            let mut body = self.body.lock();
+            (body.chain.take(), body.limit.take())
+        };
         self.ring.forget(self);
         self.ring.complete(&self.identity, outcome);
+        drop(future);
+        if let Some(limit) = limit {
+            // If it is what has ended this request it is not cancelled by that.
+            let _ = limit.cancel();
+        }
         if let Some(chain) = chain {
             chain.go_on(&self.ring, outcome.is_success);
         }
+        self.ring.note_end();
     }
 }
 

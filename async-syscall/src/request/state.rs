@@ -74,6 +74,11 @@ impl State {
         self.0.store(DONE, Ordering::Release);
     }
 
+    /// Whether it is done.
+    pub(crate) fn is_done(&self) -> bool {
+        self.0.load(Ordering::Acquire) & STAGE == DONE
+    }
+
     /// Asks for its end. Whether the caller is the one to carry it out: then the request is running, and his.
     pub(crate) fn cancel(&self) -> Cancelled {
         let update = |state: u8| match state & STAGE {

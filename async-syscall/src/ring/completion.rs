@@ -4,6 +4,8 @@
 //! program has made room and enters the kernel. Only if there is no memory to keep it is it lost, and counted.
 
 use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 
 use ksync::{Rank, SpinLock, WaitQueue};
@@ -106,6 +108,15 @@ impl Completions {
     /// Whether some are kept outside the ring. The program can clear what it was told, not this.
     pub fn has_overflow(&self) -> bool {
         !self.queue.lock().overflow.is_empty()
+    }
+
+    /// Shows what is kept outside the ring.
+    pub fn describe_overflow(&self, output: &mut dyn fmt::Write) -> fmt::Result {
+        let kept = self.queue.lock().overflow.iter().map(|kept| kept.entry).collect::<Vec<_>>();
+        kept.iter().try_for_each(|entry| {
+            let IoUringCqe { user_data, res, flags } = entry;
+            writeln!(output, "  user_data={user_data}, res={res}, flags={flags:x}")
+        })
     }
 
     /// Whether some were lost since this was last asked.

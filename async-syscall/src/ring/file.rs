@@ -7,7 +7,7 @@ use ksync::WaitQueue;
 use linux_abi::Errno;
 use linux_abi::io_uring::{
     IORING_OFF_CQ_RING, IORING_OFF_MMAP_MASK, IORING_OFF_PBUF_RING, IORING_OFF_PBUF_SHIFT,
-    IORING_OFF_SQ_RING, IORING_OFF_SQES,
+    IORING_OFF_SQ_RING, IORING_OFF_SQES, Opcode, SetupFlags,
 };
 use linux_abi::poll::PollEvents;
 use linux_object::file::File;
@@ -51,6 +51,10 @@ impl File for RingFile {
     }
 
     fn mapped_content(&self, offset: u64) -> Result<MappedContent, Errno> {
+        let is_ring = offset & IORING_OFF_MMAP_MASK != IORING_OFF_PBUF_RING;
+        if is_ring && self.0.flags().contains(SetupFlags::NO_MMAP) {
+            return Err(Errno::EINVAL);
+        }
         match offset & IORING_OFF_MMAP_MASK {
             IORING_OFF_SQ_RING | IORING_OFF_CQ_RING => Ok(MappedContent::Whole(self.0.rings_object.clone())),
             IORING_OFF_SQES => Ok(MappedContent::Whole(self.0.requests_object.clone())),
@@ -70,13 +74,28 @@ impl File for RingFile {
     }
 
     fn describe_state(&self, output: &mut dyn fmt::Write) -> fmt::Result {
-        let (memory, geometry) = (&self.0.memory, self.0.geometry());
+        let (ring, memory, geometry) = (&self.0, &self.0.memory, self.0.geometry());
+        let (head, tail) = (memory.told_submission_head(), memory.submission_tail());
+        let (first, count) = (memory.completion_head(), ring.available());
+        let last = first.wrapping_add(count);
         writeln!(output, "SqMask:\t{:#x}", geometry.submissions - 1)?;
-        writeln!(output, "SqHead:\t{}", memory.told_submission_head())?;
-        writeln!(output, "SqTail:\t{}", memory.submission_tail())?;
+        writeln!(output, "SqHead:\t{head}\nSqTail:\t{tail}\nCachedSqHead:\t{head}")?;
         writeln!(output, "CqMask:\t{:#x}", geometry.completions - 1)?;
-        writeln!(output, "CqHead:\t{}", memory.completion_head())?;
-        writeln!(output, "CqTail:\t{}", memory.completion_head().wrapping_add(self.0.available()))
+        writeln!(output, "CqHead:\t{first}\nCqTail:\t{last}\nCachedCqTail:\t{last}")?;
+        writeln!(output, "SQEs:\t{}\nCQEs:\t{count}", tail.wrapping_sub(head).min(geometry.submissions))?;
+        // The task that takes submissions has no number among processes.
+        writeln!(output, "SqThread:\t-1\nSqThreadCpu:\t-1\nSqTotalTime:\t0\nSqWorkTime:\t0")?;
+        let (files, buffers) = ring.registered.counts();
+        writeln!(output, "UserFiles:\t{files}\nUserBufs:\t{buffers}")?;
+        for number in ring.registered.personalities.numbers() {
+            writeln!(output, "{number:>5}")?;
+        }
+        output.write_str("PollList:\n")?;
+        for request in ring.find(None, |request| request.identity.opcode == Opcode::PollAdd) {
+            writeln!(output, "  op={}, task_works=0", request.identity.opcode as u8)?;
+        }
+        output.write_str("CqOverflowList:\n")?;
+        ring.completions.describe_overflow(output)
     }
 }
 

@@ -1,35 +1,40 @@
 //! A ring: the object behind the descriptor.
 
 mod completion;
+mod drain;
 mod file;
 pub(crate) mod memory;
+pub(crate) mod poller;
 mod submission;
 mod wait;
 mod work;
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
-use alloc::sync::Arc;
+use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use kernel_object::paged_object::PagedObject;
-use ksync::{AsyncMutex, Once, Rank, SpinLock};
+use ksync::{AsyncMutex, Once, Rank, SpinLock, WaitQueue};
 use linux_abi::Errno;
 use linux_abi::io_uring::{
-    CompletionFlags, IORING_CQ_EVENTFD_DISABLED, IORING_CQE_BUFFER_SHIFT, IoUringCqe, SetupFlags,
+    CompletionFlags, IORING_CQ_EVENTFD_DISABLED, IORING_CQE_BUFFER_SHIFT, IoUringCqe, Opcode, SetupFlags,
 };
 use linux_object::file::OpenFile;
 use linux_object::thread::{Resources, Thread};
+use linux_object::thread_rings::RequestKeeper;
 
 pub use completion::Completion;
 use completion::Completions;
+use drain::Drain;
 pub use file::RingFile;
 pub use memory::Geometry;
 use memory::RingMemory;
+use poller::Submitter;
 use work::Work;
 
-use crate::operation::{Begun, Issue, Waiting};
+use crate::operation::{Begun, Issue, Prepared, Timeout, Waiting};
 use crate::register::Registered;
 use crate::request::{Chain, Details, Identity, Link, Outcome, Request};
 
@@ -56,7 +61,16 @@ pub struct Ring {
     requests: SpinLock<BTreeMap<Key, Arc<Request>>>,
     last_sequence: AtomicU64,
     work: Work,
+    drain: Drain,
+    /// Who submits without being called, if anybody does.
+    submitter: Once<Submitter>,
+    /// Who waits for room in the ring of submissions.
+    room: WaitQueue,
     pub(crate) registered: Registered,
+    /// Threads that have submitted.
+    submitters: SpinLock<Vec<Weak<Thread>>>,
+    /// Itself, for threads to note.
+    keeper: Weak<dyn RequestKeeper>,
 }
 
 /// How a request went, for the one who began it.
@@ -68,13 +82,12 @@ pub(crate) enum Went {
 }
 
 impl Ring {
-    /// A ring of this shape.
-    pub fn new(geometry: Geometry, flags: SetupFlags) -> Result<Arc<Self>, Errno> {
+    /// A ring in this memory.
+    pub(crate) fn new(memory: RingMemory, flags: SetupFlags) -> Result<Arc<Self>, Errno> {
         kernel_object::frame::check_headroom().map_err(|_| Errno::ENOMEM)?;
-        let memory = RingMemory::allocate(geometry).map_err(|_| Errno::ENOMEM)?;
         let rings_object = Arc::new(memory.rings().to_object().map_err(|_| Errno::ENOMEM)?);
         let requests_object = Arc::new(memory.requests().to_object().map_err(|_| Errno::ENOMEM)?);
-        Ok(Arc::new(Self {
+        Ok(Arc::new_cyclic(|ring: &Weak<Self>| Self {
             flags,
             memory,
             rings_object,
@@ -87,7 +100,12 @@ impl Ring {
             requests: SpinLock::new(Rank::FILE, BTreeMap::new()),
             last_sequence: AtomicU64::new(0),
             work: Work::new(),
+            drain: Drain::new(),
+            submitter: Once::new(),
+            room: WaitQueue::new("io_uring room"),
             registered: Registered::new(),
+            submitters: SpinLock::new(Rank::FILE, Vec::new()),
+            keeper: ring.clone(),
         }))
     }
 
@@ -104,6 +122,36 @@ impl Ring {
     /// Whether it may be used.
     pub fn is_enabled(&self) -> bool {
         self.is_enabled.load(Ordering::Acquire)
+    }
+
+    /// The thread is about to submit.
+    fn note_submitter(&self, thread: &Arc<Thread>) {
+        if thread.rings().note_keeper(&self.keeper) {
+            let mut submitters = self.submitters.lock();
+            submitters.retain(|known| known.strong_count() > 0);
+            submitters.push(Arc::downgrade(thread));
+        }
+    }
+
+    /// A thread that has submitted.
+    fn submitter_with(&self, id: i32) -> Option<Arc<Thread>> {
+        let submitters = self.submitters.lock();
+        submitters.iter().filter_map(Weak::upgrade).find(|thread| thread.id() == id)
+    }
+
+    /// Whether nobody has it open any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Acquire)
+    }
+
+    /// Lets a task take the submissions; once, when the ring is made.
+    pub(crate) fn set_submitter(&self, submitter: Submitter) {
+        self.submitter.call_once(|| submitter);
+    }
+
+    /// Who takes the submissions without being called.
+    pub(crate) fn submitter(&self) -> Option<&Submitter> {
+        self.submitter.get()
     }
 
     /// Notes that this thread submits. `EEXIST`: only one may, and it is another.
@@ -127,20 +175,29 @@ impl Ring {
         }
         self.note_issuer(thread)?;
         self.is_enabled.store(true, Ordering::Release);
+        self.call_poller();
         Ok(())
     }
 
     /// Posts the completion of a request, and tells whoever waits.
     pub(crate) fn complete(&self, identity: &Identity, outcome: Outcome) {
         if self.post(identity, outcome) {
-            self.announce();
+            self.announce(true);
         }
     }
 
     /// Posts the completion of a request. Whether there is anything to be told.
     fn post(&self, identity: &Identity, outcome: Outcome) -> bool {
         let is_posted = !(identity.skips_success && outcome.is_success);
-        if is_posted {
+        let sends_from_place = matches!(identity.opcode, Opcode::SendZc | Opcode::SendmsgZc);
+        if is_posted && sends_from_place {
+            let flags = outcome.flags | CompletionFlags::MORE;
+            let first = Outcome { flags, ..outcome };
+            self.completions.post(&self.memory, completion_of(identity.user_data, first));
+            let result = outcome.notification.unwrap_or(0);
+            let second = Outcome { result, flags: CompletionFlags::NOTIF, buffer: None, ..outcome };
+            self.completions.post(&self.memory, completion_of(identity.user_data, second));
+        } else if is_posted {
             self.completions.post(&self.memory, completion_of(identity.user_data, outcome));
         }
         // Timeouts count what others complete.
@@ -153,7 +210,7 @@ impl Ring {
     /// Posts a completion of something that is not a request.
     pub(crate) fn post_named(&self, user_data: u64, outcome: Outcome) {
         self.completions.post(&self.memory, completion_of(user_data, outcome));
-        self.announce();
+        self.announce(true);
     }
 
     /// Posts one of several completions of a request, if there is room in the ring.
@@ -161,15 +218,15 @@ impl Ring {
         let outcome = Outcome { flags: outcome.flags | CompletionFlags::MORE, ..outcome };
         let is_posted = self.completions.try_post(&self.memory, completion_of(user_data, outcome));
         if is_posted {
-            self.announce();
+            self.announce(true);
         }
         is_posted
     }
 
-    fn announce(&self) {
+    fn announce(&self, has_waited: bool) {
         self.completions.announce(&self.memory);
         if self.memory.completion_flags() & IORING_CQ_EVENTFD_DISABLED == 0 {
-            self.registered.signal_event();
+            self.registered.signal_event(has_waited);
         }
     }
 
@@ -178,24 +235,42 @@ impl Ring {
         self.completions.until_counted(count).await;
     }
 
-    /// Begins a request. What follows it goes along if it waits.
+    /// Begins a request. What follows it goes along if it waits; a time limit that follows it begins with it.
     pub(crate) fn begin(
         self: &Arc<Self>,
         thread: &Arc<Thread>,
         resources: &Resources,
         link: Link,
-        chain: Box<Chain>,
+        mut chain: Box<Chain>,
     ) -> Went {
+        let limit = chain.take_limit();
         let issue = Issue { ring: self, thread, resources, entry: &link.entry };
         match link.operation.begin(&issue) {
             Begun::Ended(outcome) => {
                 self.complete(&link.identity, outcome);
+                if let Some(limit) = limit
+                    && !limit.identity.skips_success
+                {
+                    self.complete(&limit.identity, Outcome::error(Errno::ECANCELED));
+                }
                 Went::Over { chain, is_success: outcome.is_success }
             }
             Begun::Waits(waiting) => {
-                self.keep(link.identity, waiting, Some(chain));
+                let request = self.keep(link.identity, waiting, Some(chain));
+                if let Some(Link { identity, operation: Prepared::LinkTimeout(timeout), .. }) = limit {
+                    self.limit(&request, identity, timeout);
+                }
                 Went::Waits
             }
+        }
+    }
+
+    /// Lets a time limit run for a request.
+    pub(crate) fn limit(self: &Arc<Self>, request: &Arc<Request>, identity: Identity, timeout: Timeout) {
+        let limit = self.keep(identity, timeout.limiting(request), None);
+        if !request.set_limit(&limit) {
+            // It is over already.
+            let _ = limit.cancel();
         }
     }
 
@@ -206,11 +281,9 @@ impl Ring {
         waiting: Waiting,
         chain: Option<Box<Chain>>,
     ) -> Arc<Request> {
-        let Waiting { manner, file, details, future } = waiting;
-        let identity = Identity { file, details, ..identity };
         let sequence = self.last_sequence.fetch_add(1, Ordering::Relaxed);
         let user_data = identity.user_data;
-        let request = Request::new(self.clone(), identity, sequence, manner, future, chain);
+        let request = Request::new(self.clone(), identity, sequence, waiting, chain);
         let count = {
             let mut requests = self.requests.lock();
             requests.insert((user_data, sequence), request.clone());
@@ -251,11 +324,32 @@ impl Ring {
     /// Nobody has it open any more: what waits is ended.
     fn close(&self) {
         self.is_closed.store(true, Ordering::Release);
+        self.drain.clear();
         for request in self.find(None, |_| true) {
             // What a file system is in the middle of ends by itself, and then the ring's task.
             let _ = request.cancel();
         }
         self.work.announce();
+        self.call_poller();
+    }
+}
+
+impl RequestKeeper for Ring {
+    fn end_requests_of(&self, thread: i32, are_all: bool) {
+        let keeps_ring =
+            |request: &Request| request.identity.file.as_ref().is_some_and(|file| ring_of(file).is_ok());
+        let is_meant =
+            |request: &Request| request.identity.thread == thread && (are_all || keeps_ring(request));
+        for request in self.find(None, is_meant) {
+            // What a file system is in the middle of ends by itself.
+            let _ = request.cancel();
+        }
+    }
+
+    fn poll_woken(&self) {
+        if !self.work.is_empty() && !self.flags.contains(SetupFlags::DEFER_TASKRUN) {
+            self.do_work();
+        }
     }
 }
 

@@ -1,6 +1,5 @@
 //! Taking submissions.
 
-use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 
@@ -8,14 +7,62 @@ use linux_abi::Errno;
 use linux_abi::io_uring::{IoUringSqe, Opcode, RequestFlags, SetupFlags};
 use linux_object::thread::{Resources, Thread};
 
+use super::Ring;
 use super::memory::Entry;
-use super::{Ring, Went};
 use crate::operation::{Begun, Issue, Prepared};
-use crate::request::{Chain, Details, Identity, Link, Outcome};
+use crate::request::{Details, Identity, Link, Outcome};
 
 /// Whether an operation can take a provided buffer.
 fn chooses_buffers(opcode: Opcode) -> bool {
-    matches!(opcode, Opcode::Recv)
+    matches!(
+        opcode,
+        Opcode::Readv
+            | Opcode::Recvmsg
+            | Opcode::Read
+            | Opcode::Recv
+            | Opcode::ReadMultishot
+            | Opcode::Send
+            | Opcode::Sendmsg
+    )
+}
+
+/// Whether rings whose completions are polled for take an operation, as on Linux.
+fn is_pollable(opcode: Opcode) -> bool {
+    matches!(
+        opcode,
+        Opcode::Nop
+            | Opcode::Readv
+            | Opcode::Writev
+            | Opcode::ReadFixed
+            | Opcode::WriteFixed
+            | Opcode::Read
+            | Opcode::Write
+            | Opcode::FilesUpdate
+            | Opcode::ProvideBuffers
+            | Opcode::RemoveBuffers
+            | Opcode::MsgRing
+            | Opcode::UringCmd
+    )
+}
+
+/// Whether an operation makes anything of the field of priorities, where some have their flags.
+fn uses_priority(opcode: Opcode) -> bool {
+    matches!(
+        opcode,
+        Opcode::Readv
+            | Opcode::Writev
+            | Opcode::ReadFixed
+            | Opcode::WriteFixed
+            | Opcode::Sendmsg
+            | Opcode::Recvmsg
+            | Opcode::Accept
+            | Opcode::Read
+            | Opcode::Write
+            | Opcode::Send
+            | Opcode::Recv
+            | Opcode::SendZc
+            | Opcode::SendmsgZc
+    )
 }
 
 /// Links that were submitted and wait for the end of their chain.
@@ -24,6 +71,8 @@ struct Gathered {
     links: VecDeque<Link>,
     /// One of them was refused: none is begun.
     is_broken: bool,
+    /// Nor is the end of any of them told, but that of the first.
+    is_quiet: bool,
 }
 
 impl Ring {
@@ -36,6 +85,7 @@ impl Ring {
         resources: &Resources,
     ) -> Option<u32> {
         let mut head = self.submissions.try_lock()?;
+        self.note_submitter(thread);
         let ready = self.memory.submission_tail().wrapping_sub(*head).min(self.geometry().submissions);
         let wanted = wanted.min(ready);
         let mut taken = 0;
@@ -62,7 +112,7 @@ impl Ring {
         drop(head);
         self.begin_chain(thread, resources, &mut gathered);
         if has_posted {
-            self.announce();
+            self.announce(false);
         }
         Some(taken)
     }
@@ -79,21 +129,26 @@ impl Ring {
         let is_linked = flags.intersects(RequestFlags::IO_LINK | RequestFlags::IO_HARDLINK);
         if gathered.is_broken {
             gathered.is_broken = is_linked;
-            self.post(&Identity::of_refused(entry), Outcome::error(Errno::ECANCELED));
-            *has_posted = true;
+            if !gathered.is_quiet {
+                self.post(&Identity::of_refused(entry), Outcome::error(Errno::ECANCELED));
+                *has_posted = true;
+            }
             return true;
         }
-        let prepared = self.check(entry).and_then(|opcode| Ok((opcode, Prepared::new(issue, opcode)?)));
+        let prepared =
+            self.check(entry, gathered).and_then(|opcode| Ok((opcode, Prepared::new(issue, opcode)?)));
         // The usual case first: a request by itself.
         if let Ok((opcode, operation)) = prepared {
             let identity = Identity {
                 user_data: entry.user_data,
+                thread: issue.thread.id(),
                 opcode,
                 file: None,
                 details: Details::None,
                 skips_success: flags.contains(RequestFlags::CQE_SKIP_SUCCESS),
             };
-            if !is_linked && gathered.links.is_empty() {
+            let is_alone = !is_linked && gathered.links.is_empty();
+            if is_alone && !flags.contains(RequestFlags::IO_DRAIN) && !self.drain.is_active() {
                 match operation.begin(issue) {
                     Begun::Ended(outcome) => *has_posted |= self.post(&identity, outcome),
                     Begun::Waits(waiting) => {
@@ -109,39 +164,61 @@ impl Ring {
             return true;
         }
         let errno = prepared.err().unwrap_or(Errno::EINVAL);
-        // What was linked before it is not begun; it fails first.
-        for link in gathered.links.drain(..) {
-            self.post(&link.identity, Outcome::error(Errno::ECANCELED));
+        // What was linked before it is not begun; it fails first. If success of the first was not to be told, only the
+        // failure of the first is.
+        let skips_success = flags.contains(RequestFlags::CQE_SKIP_SUCCESS);
+        let first = gathered.links.front();
+        let is_first = first.is_none();
+        gathered.is_quiet = first.map_or(skips_success, |first| first.identity.skips_success);
+        for (index, link) in gathered.links.drain(..).enumerate() {
+            if index == 0 || !gathered.is_quiet {
+                self.post(&link.identity, Outcome::error(Errno::ECANCELED));
+            }
         }
         gathered.is_broken = is_linked;
-        self.post(&Identity::of_refused(entry), Outcome::error(errno));
+        if is_first || !gathered.is_quiet {
+            self.post(&Identity::of_refused(entry), Outcome::error(errno));
+        }
         *has_posted = true;
-        false
+        // The rest of a chain is taken all the same.
+        is_linked
     }
 
     /// What every operation has in common.
-    fn check(&self, entry: &IoUringSqe) -> Result<Opcode, Errno> {
+    fn check(&self, entry: &IoUringSqe, gathered: &Gathered) -> Result<Opcode, Errno> {
         let opcode = Opcode::from_number(entry.opcode).ok_or(Errno::EINVAL)?;
         let flags = RequestFlags::from_bits(entry.flags).ok_or(Errno::EINVAL)?;
-        if flags.contains(RequestFlags::IO_DRAIN) {
-            return Err(Errno::EOPNOTSUPP);
+        if entry.ioprio != 0 && !uses_priority(opcode) {
+            return Err(Errno::EINVAL);
+        }
+        if self.flags.contains(SetupFlags::IOPOLL) && !is_pollable(opcode) {
+            return Err(Errno::EINVAL);
+        }
+        if opcode == Opcode::LinkTimeout
+            && gathered.links.back().is_none_or(|last| last.identity.opcode == Opcode::LinkTimeout)
+        {
+            return Err(Errno::EINVAL);
         }
         if flags.contains(RequestFlags::BUFFER_SELECT) && !chooses_buffers(opcode) {
             return Err(Errno::EOPNOTSUPP);
         }
         if entry.personality != 0 {
-            return Err(Errno::EINVAL);
+            self.registered.personalities.get(entry.personality)?;
         }
+        self.registered.restrictions.check_request(opcode, entry.flags)?;
         Ok(opcode)
     }
 
-    /// Begins the first of a chain, which takes the others along.
+    /// Begins what was gathered, or lets it wait behind a barrier.
     fn begin_chain(self: &Arc<Self>, thread: &Arc<Thread>, resources: &Resources, gathered: &mut Gathered) {
-        let mut links = core::mem::take(&mut gathered.links);
-        let Some(first) = links.pop_front() else { return };
-        let chain = Box::new(Chain { thread: thread.clone(), is_soft: first.is_soft(), links });
-        if let Went::Over { chain, is_success } = self.begin(thread, resources, first, chain) {
-            chain.go_on(self, is_success);
+        let links = core::mem::take(&mut gathered.links);
+        if links.is_empty() {
+            return;
+        }
+        if self.drain.is_active() || links.iter().any(Link::is_barrier) {
+            self.defer(thread, links);
+        } else {
+            self.begin_links(thread, resources, links);
         }
     }
 }

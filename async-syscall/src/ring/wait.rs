@@ -27,15 +27,26 @@ impl Ring {
         self.available() >= wanted
     }
 
-    /// Waits until there are so many completions. `ETIME`: it is too late; `EBADR`: completions were lost.
-    pub async fn wait(self: &Arc<Self>, wanted: u32, deadline: Instant) -> Result<(), Errno> {
+    /// Waits until there are so many completions, or from `contented` on any. `ETIME`: it is too late; `EBADR`:
+    /// completions were lost.
+    pub async fn wait(
+        self: &Arc<Self>,
+        wanted: u32,
+        contented: Option<Instant>,
+        deadline: Instant,
+    ) -> Result<(), Errno> {
         let wanted = wanted.min(self.geometry().completions);
-        let _taking = self.completions.begin_taking(wanted);
+        let told = if contented.is_some() { wanted.min(1) } else { wanted };
+        let _taking = self.completions.begin_taking(told);
         let mut waiter = pin!(Waiter::new(&self.completions.takers));
         let mut sleep = pin!(executor::sleep_until(deadline));
+        let mut patience = pin!(executor::sleep_until(contented.unwrap_or(Instant::FAR_FUTURE)));
         let outcome = poll_fn(|context| {
             loop {
                 if self.catch_up(wanted) {
+                    return Poll::Ready(Ok(()));
+                }
+                if contented.is_some() && patience.as_mut().poll(context).is_ready() && self.available() > 0 {
                     return Poll::Ready(Ok(()));
                 }
                 if self.completions.take_lost() {

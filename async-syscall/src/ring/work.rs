@@ -71,6 +71,9 @@ impl Work {
 impl Ring {
     /// A request was woken.
     pub(crate) fn add_work(self: &Arc<Self>, request: Arc<Request>) {
+        let waits_for_event =
+            request.identity.file.as_ref().is_some_and(|file| self.registered.is_event(file));
+        let thread = request.identity.thread;
         self.work.push(request);
         // Whoever waits in the kernel takes it.
         if self.completions.takers.wake_one() {
@@ -81,8 +84,18 @@ impl Ring {
                 self.memory.set_state(SubmissionState::TASKRUN);
             }
             self.completions.changed.wake_all_for(PollEvents::IN.bits());
-            self.registered.signal_event();
+            if !waits_for_event {
+                self.registered.signal_event(true);
+            }
             return;
+        }
+        // A thread that wakes a request of its own polls it before its program goes on; unless it has to wait first, so
+        // the ring's task is told as well.
+        let current = executor::current_task().map_or(0, |task| task.record().tag());
+        if current == thread as u32
+            && let Some(thread) = self.submitter_with(thread)
+        {
+            thread.note_ring_work();
         }
         self.hand_over_work();
     }

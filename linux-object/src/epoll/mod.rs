@@ -23,9 +23,9 @@ use core::task::Poll;
 use kernel_hal::{Instant, VirtAddr};
 use ksync::{Observation, Rank, SharedQueue, SpinLock, WaitQueue, Waiter};
 use linux_abi::Errno;
-use linux_abi::poll::{EpollBehaviour, EpollEvent, PollEvents};
+use linux_abi::poll::{EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EpollBehaviour, EpollEvent, PollEvents};
 
-use crate::file::{File, OpenFile};
+use crate::file::{File, FileTable, OpenFile};
 use crate::obstacle::{Attempt, Obstacle, Waitable};
 use crate::user_buffer::UserMemory;
 use nesting::Links;
@@ -76,6 +76,27 @@ impl Epoll {
     pub fn of(file: &OpenFile) -> Result<&Self, Errno> {
         let file: &dyn Any = &**file.file();
         file.downcast_ref().ok_or(Errno::EINVAL)
+    }
+
+    /// `epoll_ctl`.
+    pub fn control(
+        files: &FileTable,
+        (epoll, number): (i32, i32),
+        operation: i32,
+        event: EpollEvent,
+    ) -> Result<(), Errno> {
+        let epoll = files.get(epoll)?;
+        let file = files.get(number)?;
+        if !file.file().is_watchable() {
+            return Err(Errno::EPERM);
+        }
+        let epoll = Self::of(&epoll)?;
+        match operation {
+            EPOLL_CTL_ADD => epoll.add(number, &file, event),
+            EPOLL_CTL_MOD => epoll.modify(number, &file, event),
+            EPOLL_CTL_DEL => epoll.remove(number, &file),
+            _ => Err(Errno::EINVAL),
+        }
     }
 
     /// What may be done with these two at all.

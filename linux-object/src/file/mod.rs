@@ -8,6 +8,7 @@ mod block_device;
 mod companion;
 mod directory;
 mod generated;
+pub mod limit;
 mod memory_devices;
 mod null;
 mod page_ring;
@@ -21,6 +22,8 @@ mod table;
 mod transfer;
 
 pub mod open;
+pub mod status;
+pub mod storage;
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;

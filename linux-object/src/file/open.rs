@@ -1,5 +1,6 @@
 //! From a path to an opening.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -16,7 +17,7 @@ use super::{AnonymousNode, Companion, DiskFile, File, OpenFile, PipeEnd, disk_at
 use crate::console;
 use crate::credentials::{Credentials, Permission};
 use crate::namespace::{Destination, LastComponent, MountFlags, Place, Route, try_walk, try_walk_to_free};
-use crate::obstacle::{Attempt, complete};
+use crate::obstacle::{Attempt, Obstacle, complete};
 
 const SET_GROUP_ID: u32 = 0o2000;
 
@@ -41,6 +42,26 @@ fn character_device(number: DeviceNumber) -> Result<Arc<dyn File>, Errno> {
         devices.iter().find(|(major, _)| *major == number.major()).map(|&(_, opener)| opener)
     };
     opener.ok_or(Errno::ENXIO)?(number)
+}
+
+/// Refuses flags that nobody follows here, and those that make no sense together.
+pub fn check_flags(flags: OpenFlags) -> Result<(), Errno> {
+    if flags.intersects(OpenFlags::PATH) || flags.contains(OpenFlags::TMPFILE) {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    if flags.contains(OpenFlags::CREAT | OpenFlags::DIRECTORY) { Err(Errno::EINVAL) } else { Ok(()) }
+}
+
+/// What an opening of a named pipe waits for: that somebody opens its other side.
+pub fn other_side(file: &Arc<OpenFile>) -> Option<Obstacle> {
+    PipeEnd::of(&**file.file()).filter(|end| end.waits_for_other_side())?;
+    let file = file.clone();
+    Some(Obstacle::Event(Box::pin(async move {
+        if let Some(end) = PipeEnd::of(&**file.file()) {
+            end.until_other_side().await;
+        }
+        Ok(())
+    })))
 }
 
 /// Opens what a path leads to. `flags` neither create nor cut anything.

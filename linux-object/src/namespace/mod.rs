@@ -4,6 +4,7 @@
 //! [`Place`] is where a walk has come to: an entry, and the mount it was reached through. Walks are iterative and
 //! bounded, whatever links say.
 
+mod at;
 mod attributes;
 mod cache;
 mod change;
@@ -18,6 +19,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use ksync::{Rank, SpinLock};
 
+pub use at::{place_of, start_of, try_place_at, try_place_named};
 pub use attributes::TimesChange;
 pub use cache::{cached_names, drop_names};
 pub use change::{Actor, Named};
@@ -28,6 +30,7 @@ pub use file_systems::{
 pub use mount::{KEPT_FLAGS, Mount, MountFlags, attach, attach_from, detached, mounts};
 pub use mount_change::{Propagation, bind, move_mount, pivot_root, remount, set_propagation, unmount};
 pub use place::Place;
+pub use rcore_fs::NewNode;
 pub use walk::{
     Destination, LastComponent, Route, try_walk, try_walk_to_free, try_walk_to_parent, walk, walk_to_parent,
 };

@@ -109,6 +109,7 @@ pub async fn execute(
                 own
             }
         };
+        thread.rings().end(thread.id(), true);
         drop(files.close_for_exec());
         thread.set_credentials(identity);
         thread.set_name(&name);

@@ -13,6 +13,7 @@ mod start;
 mod stop;
 mod usage;
 mod wait;
+pub mod wait_call;
 
 pub mod execute;
 

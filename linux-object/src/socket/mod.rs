@@ -3,8 +3,11 @@
 //! A family implements [`Socket`], which the calls find behind a descriptor by [`File::as_socket`]. Here are the families'
 //! common words: kinds, flags, names, options.
 
+mod control_message;
 pub mod garbage;
 pub mod internet;
+pub mod make;
+pub mod message;
 pub mod netlink;
 pub mod unix;
 

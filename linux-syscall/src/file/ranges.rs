@@ -1,7 +1,7 @@
 //! Syscalls on ranges of files: space, advice, copies, and ranges of descriptors.
 
 use linux_abi::Errno;
-use linux_abi::file::{CloseRangeFlags, FallocateFlags, SyncFileRangeFlags};
+use linux_abi::file::{CloseRangeFlags, FallocateFlags};
 use linux_abi::stat::FileType;
 use linux_object::file::Position;
 use linux_object::obstacle::complete;
@@ -16,20 +16,13 @@ pub fn fallocate(call: &mut Call<'_>, fd: Fd, mode: u32, offset: i64, len: i64) 
         return Err(Errno::EINVAL);
     }
     let flags = FallocateFlags::from_bits(mode).ok_or(Errno::EOPNOTSUPP)?;
-    Ok(slow(async move { file.allocate(flags, offset, len).await.map(|()| 0) }))
+    let thread = call.owned_thread();
+    Ok(slow(async move { file.allocate_for(&thread, flags, offset, len).await.map(|()| 0) }))
 }
 
 /// Advice on use: what it asks for happens by itself here, so it is only judged.
 pub fn fadvise64(call: &mut Call<'_>, fd: Fd, _offset: i64, len: i64, advice: i32) -> Result<usize, Errno> {
-    const LAST_ADVICE: i32 = linux_abi::file::POSIX_FADV_NOREUSE;
-    let file = descriptor(call, fd)?;
-    if file.inode().is_none_or(|inode| inode.file_type() == FileType::Fifo) && !file.file().is_seekable() {
-        return Err(Errno::ESPIPE);
-    }
-    if len < 0 || !(0..=LAST_ADVICE).contains(&advice) {
-        return Err(Errno::EINVAL);
-    }
-    Ok(0)
+    descriptor(call, fd)?.advise(len, advice).map(|()| 0)
 }
 
 /// Brings pages before they are read.
@@ -66,19 +59,8 @@ pub fn sync_file_range(
     flags: u32,
 ) -> Result<Outcome, Errno> {
     let file = descriptor(call, fd)?;
-    let is_valid = SyncFileRangeFlags::from_bits(flags).is_some()
-        && offset >= 0
-        && len >= 0
-        && offset.checked_add(len).is_some();
-    if !is_valid {
-        return Err(Errno::EINVAL);
-    }
-    let inode = file.inode().cloned().ok_or(Errno::ESPIPE)?;
-    match inode.file_type() {
-        FileType::Regular | FileType::BlockDevice | FileType::Directory | FileType::SymbolicLink => {}
-        _ => return Err(Errno::ESPIPE),
-    }
-    Ok(slow(async move { inode.sync(true).await.map(|()| 0) }))
+    file.check_can_synchronise_range(offset, len, flags)?;
+    Ok(slow(async move { file.synchronise_content().await.map(|()| 0) }))
 }
 
 pub fn syncfs(call: &mut Call<'_>, fd: Fd) -> Result<Outcome, Errno> {

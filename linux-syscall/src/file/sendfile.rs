@@ -13,8 +13,8 @@ use super::transfer::MOST_BYTES;
 use super::{descriptor, note_broken_pipe};
 use crate::argument::{Fd, UserAddress};
 use crate::call::{Call, Completion, Outcome};
-use crate::limits::write_within_limit;
 use crate::socket::wait_within;
+use linux_object::file::limit::write_within_limit;
 
 /// The arguments that are looked at in this order, after the offset.
 struct Request {

@@ -20,8 +20,8 @@ use crate::argument::{Fd, UserAddress};
 use crate::call::{
     Blocked, Call, Caller, Completion, Operation, Outcome, attempt, complete_unless_interrupted, slow,
 };
-use crate::limits::write_within_limit;
 use crate::socket::{conclude_limited, wait_within};
+use linux_object::file::limit::write_within_limit;
 
 /// A single transfer moves at most this much, like Linux's.
 pub(super) const MOST_BYTES: usize = 0x7fff_f000;

@@ -1,7 +1,6 @@
 //! Syscalls on sockets: making them, names, connections, options. [`transfer`] moves bytes, [`message`] moves them with
 //! what comes beside them.
 
-mod control_message;
 pub mod message;
 pub mod option;
 pub mod transfer;
@@ -12,15 +11,12 @@ use core::time::Duration;
 
 use kernel_hal::Instant;
 use linux_abi::Errno;
-use linux_abi::file::OpenFlags;
 use linux_object::file::{File, OpenFile};
 use linux_object::obstacle::{Attempt, Obstacle, overcome};
-use linux_object::socket::internet::{self, AF_INET, AF_INET6};
-use linux_object::socket::netlink::{AF_NETLINK, NetlinkSocket};
+use linux_object::socket::make::{create, creation_flags};
+use linux_object::socket::message::try_read_name;
 use linux_object::socket::unix::UnixSocket;
-use linux_object::socket::{
-    AF_UNIX, MOST_NAME_BYTES, PeerCredentials, Shutdown, SocketKind, SocketName, socket_of,
-};
+use linux_object::socket::{AF_UNIX, PeerCredentials, Shutdown, SocketKind, SocketName, socket_of};
 use linux_object::thread::{Interrupted, Thread};
 use linux_object::user_buffer::UserMemory;
 
@@ -29,40 +25,10 @@ use crate::call::{Call, Completion, Outcome, attempt, encode_error};
 use crate::file::descriptor;
 
 const SOCK_TYPE: i32 = 0xf;
-const SOCK_RAW: i32 = 3;
-/// Kinds have lower numbers.
-const SOCK_MAX: i32 = 11;
-const SOCK_NONBLOCK: i32 = OpenFlags::NONBLOCK.bits() as i32;
-const SOCK_CLOEXEC: i32 = OpenFlags::CLOEXEC.bits() as i32;
-
-/// The flags that a new socket's descriptor has: status, and whether exec closes it.
-fn creation_flags(flags: i32) -> Result<(OpenFlags, bool), Errno> {
-    if flags & !(SOCK_NONBLOCK | SOCK_CLOEXEC) != 0 {
-        return Err(Errno::EINVAL);
-    }
-    let is_nonblocking = flags & SOCK_NONBLOCK != 0;
-    let status = OpenFlags::RDWR | if is_nonblocking { OpenFlags::NONBLOCK } else { OpenFlags::empty() };
-    Ok((status, flags & SOCK_CLOEXEC != 0))
-}
 
 pub fn socket(call: &mut Call<'_>, family: i32, kind: i32, protocol: i32) -> Result<usize, Errno> {
     let (status, close_on_exec) = creation_flags(kind & !SOCK_TYPE)?;
-    let kind = kind & SOCK_TYPE;
-    if kind >= SOCK_MAX {
-        return Err(Errno::EINVAL);
-    }
-    let file: Arc<dyn File> = match family {
-        AF_INET | AF_INET6 => internet::create(family, kind, protocol, call.thread)?,
-        AF_NETLINK => NetlinkSocket::create(kind, protocol)?,
-        AF_UNIX if protocol != 0 && protocol != AF_UNIX => return Err(Errno::EPROTONOSUPPORT),
-        AF_UNIX => {
-            // As ever, raw local sockets are datagrams.
-            let kind =
-                if kind == SOCK_RAW { Some(SocketKind::Datagram) } else { SocketKind::from_number(kind) };
-            UnixSocket::single(kind.ok_or(Errno::ESOCKTNOSUPPORT)?)?
-        }
-        _ => return Err(Errno::EAFNOSUPPORT),
-    };
+    let file = create(family, kind & SOCK_TYPE, protocol, call.thread)?;
     let number = call.resources.files.insert(OpenFile::new(file, None, status), 0, close_on_exec)?;
     Ok(number as usize)
 }
@@ -100,14 +66,7 @@ pub fn socketpair(
 
 /// Copies a name from the program.
 fn read_name(memory: &UserMemory, address: UserAddress, len: u32) -> Attempt<SocketName> {
-    let len = len as usize;
-    if len > MOST_NAME_BYTES {
-        return Err(Errno::EINVAL.into());
-    }
-    let mut name = SocketName::new();
-    let _ = name.resize_default(len);
-    memory.read_bytes(address.get(), &mut name)?;
-    Ok(name)
+    try_read_name(memory, address.get(), len as usize)
 }
 
 /// Copies as much of a name to the program as it has room for, and says how long it is.

@@ -7,9 +7,8 @@ use core::time::Duration;
 use linux_abi::Errno;
 use linux_object::file::OpenFile;
 use linux_object::obstacle::{Attempt, Obstacle};
-use linux_object::socket::{
-    Ancillary, MessageFlags, Outgoing, PeerCredentials, Received, Socket, SocketKind, socket_of,
-};
+use linux_object::socket::message::{MOST_BYTES, implied_credentials};
+use linux_object::socket::{MessageFlags, Outgoing, Received, SocketKind, socket_of};
 use linux_object::thread::{Interrupted, Thread};
 use linux_object::user_buffer::{UserBuffer, UserMemory};
 
@@ -17,9 +16,6 @@ use super::{conclude_limited, read_name, refuse_to_wait, wait_within, write_name
 use crate::argument::{Fd, UserAddress};
 use crate::call::{Call, Completion, Outcome, encode_error};
 use crate::file::{descriptor, note_broken_pipe};
-
-/// A single transfer moves at most this much, like Linux's.
-pub(super) const MOST_BYTES: usize = 0x7fff_f000;
 
 /// What a transfer moves, and how.
 pub(super) struct Transfer {
@@ -171,12 +167,6 @@ pub fn sendto(
     let mut transfer = Transfer::new(file, call.owned_thread(), buffer, flags, true);
     transfer.outgoing.ancillary = ancillary;
     Ok(start(transfer, memory, address, address_len as usize))
-}
-
-/// Who sends, if the receiver wants to know.
-pub(super) fn implied_credentials(socket: &dyn Socket, thread: &Thread) -> Option<Box<Ancillary>> {
-    let credentials = || Ancillary { credentials: Some(PeerCredentials::of(thread)), ..Ancillary::default() };
-    socket.wants_credentials().then(|| Box::new(credentials()))
 }
 
 pub fn recvfrom(

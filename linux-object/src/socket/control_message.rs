@@ -4,12 +4,11 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use linux_abi::Errno;
-use linux_object::file::FileTable;
-use linux_object::socket::{
-    Ancillary, MOST_RIGHTS, MessageFlags, PeerCredentials, SCM_CREDENTIALS, SCM_RIGHTS, SOL_SOCKET,
-};
-use linux_object::thread::Thread;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use super::{Ancillary, MOST_RIGHTS, MessageFlags, PeerCredentials, SCM_CREDENTIALS, SCM_RIGHTS, SOL_SOCKET};
+use crate::file::FileTable;
+use crate::thread::Thread;
 
 /// `struct cmsghdr`.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
