@@ -69,6 +69,7 @@ impl UserContext {
     }
 
     /// Copies all registers of a thread whose floating-point registers are saved.
+    #[inline(always)]
     pub fn duplicate(&self) -> Self {
         Self {
             registers: self.registers,
@@ -77,6 +78,12 @@ impl UserContext {
             float_arrangement: 0,
             float_busy: self.float_busy,
         }
+    }
+
+    /// Lets the thread find the floating-point unit on when it runs first: it is known to use it at once, and the trap by
+    /// which a use is noticed costs more than to load the registers.
+    pub fn expect_float_use(&mut self) {
+        self.float_busy = true;
     }
 
     /// Number of the requested syscall.

@@ -396,7 +396,8 @@ pub fn rt_sigprocmask(
                 _ => return Err(Errno::EINVAL.into()),
             };
             thread.with_signals(|signals| signals.set_blocked(blocked));
-            if has_deliverable(&thread) {
+            let unblocks = !previous.difference(blocked).is_empty();
+            if unblocks && has_deliverable(&thread) {
                 thread.add_work(Work::SIGNAL);
             }
         }

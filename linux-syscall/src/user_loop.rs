@@ -16,7 +16,7 @@ use linux_abi::signal_info::{
 };
 use linux_object::memory::pressure;
 use linux_object::obstacle::{Obstacle, complete};
-use linux_object::process::{StartedThread, end_thread, find_thread};
+use linux_object::process::{StartedThread, begin_end, end_thread, find_thread};
 use linux_object::program::{ProgramImage, Tenancy};
 use linux_object::signal::killed_by;
 use linux_object::thread::{Resources, Thread, Work};
@@ -34,7 +34,7 @@ const MOST_FUTURE_BYTES: usize = 1024;
 const FIRST_PROCESS: i32 = 1;
 
 /// Runs a thread on the executor. Boot registers this with `linux-object`, which makes threads.
-pub fn spawn(started: Box<StartedThread>) {
+pub fn spawn(started: StartedThread) {
     let schedule = started.thread.schedule();
     let options = TaskOptions::new("user").class(schedule.class()).affinity(schedule.hart_mask());
     spawn_small(options, run(started));
@@ -49,9 +49,9 @@ fn spawn_small<F: Future<Output = ()> + Send + 'static>(options: TaskOptions, fu
 /// The thread's whole life.
 #[expect(
     clippy::manual_async_fn,
-    reason = "an `async fn` keeps the registers twice: as argument and as local"
+    reason = "an `async fn` keeps what it is given twice: as argument and as local"
 )]
-fn run(started: Box<StartedThread>) -> impl Future<Output = ()> {
+fn run(started: StartedThread) -> impl Future<Output = ()> {
     async move {
         let set_child_id = started.set_child_id;
         let mut user = UserThread::new(started);
@@ -121,7 +121,7 @@ enum Stop {
 pub(crate) struct UserThread {
     pub(crate) thread: Arc<Thread>,
     pub(crate) resources: Resources,
-    pub(crate) context: UserContext,
+    pub(crate) context: Box<UserContext>,
     /// Its stake in its memory.
     pub(crate) tenancy: Tenancy,
     /// The call that a signal interrupted, until it is decided what becomes of it.
@@ -150,8 +150,8 @@ impl InterruptedCall {
 }
 
 impl UserThread {
-    fn new(started: Box<StartedThread>) -> Self {
-        let StartedThread { thread, resources, context, tenancy, .. } = *started;
+    fn new(started: StartedThread) -> Self {
+        let StartedThread { thread, resources, context, tenancy, .. } = started;
         Self { thread, resources, context, tenancy, interrupted: None, blocked: Cell::new(None) }
     }
 
@@ -275,14 +275,14 @@ impl UserThread {
                 self.interrupted = Some(call);
                 self.thread.add_work(Work::SIGNAL);
             }
-            Completion::Registers(context) => self.context = *context,
+            Completion::Registers(context) => *self.context = *context,
             Completion::Resources(resources) => {
                 self.resources = *resources;
                 self.thread.set_resources(self.resources.clone());
                 self.context.set_syscall_result(0);
             }
             Completion::Program(program) => {
-                self.context = program.context;
+                *self.context = program.context;
                 let former = core::mem::replace(&mut self.resources, program.resources);
                 if core::mem::replace(&mut self.tenancy, program.tenancy).end() {
                     former.address_space.clear();
@@ -368,6 +368,7 @@ impl UserThread {
 
     /// The thread's end: its number in memory is zeroed, and it lets go of everything that it shares.
     async fn leave(&mut self) {
+        begin_end(&self.thread);
         self.leave_hart();
         {
             let memory = UserMemory::new(self.resources.address_space.clone());

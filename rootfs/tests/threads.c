@@ -102,6 +102,7 @@ CASE(conditions_hand_over)
 CASE(a_timed_wait_ends)
 {
     struct timespec limit;
+    long long begin = check_milliseconds();
 
     clock_gettime(CLOCK_REALTIME, &limit);
     limit.tv_nsec += 20000000;
@@ -109,7 +110,6 @@ CASE(a_timed_wait_ends)
         limit.tv_sec++;
         limit.tv_nsec -= 1000000000;
     }
-    long long begin = check_milliseconds();
     pthread_mutex_lock(&lock);
     CHECK_EQUAL(pthread_cond_timedwait(&changed, &lock, &limit), ETIMEDOUT);
     pthread_mutex_unlock(&lock);

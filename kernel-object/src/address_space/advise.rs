@@ -146,22 +146,25 @@ impl AddressSpace {
         let (covered, is_locked) = {
             let mut guard = self.inner.lock();
             let inner = &mut *guard;
-            let locked = inner
-                .areas
-                .overlapping(&range)
-                .find(|(_, area)| !even_locked && area.flags.contains(AreaFlags::LOCKED))
-                .map(|(at, _)| at.max(range.start));
+            let (mut covered, mut locked) = (0, None);
+            for (at, area) in inner.areas.overlapping(&range) {
+                let at = at.max(range.start);
+                if !even_locked && area.flags.contains(AreaFlags::LOCKED) {
+                    locked = Some(at);
+                    break;
+                }
+                covered += area.end.min(range.end) - at;
+            }
             range.end = locked.unwrap_or(range.end);
-            let covered: usize = inner
-                .areas
-                .overlapping(&range)
-                .map(|(at, area)| area.end.min(range.end) - at.max(range.start))
-                .sum();
             inner.unmap_pages(range.clone(), &mut gather, &self.translation);
-            inner.free_empty_tables(range.clone(), &mut gather, &self.translation);
+            if gather.has_pages() {
+                inner.free_empty_tables(range.clone(), &mut gather, &self.translation);
+            }
             (covered, locked.is_some())
         };
-        gather.finish(&self.translation);
+        if gather.has_pages() {
+            gather.finish(&self.translation);
+        }
         match (is_locked, covered == asked) {
             (true, _) => Err(MapError::InvalidArgument),
             (false, true) => Ok(()),

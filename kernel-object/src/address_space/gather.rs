@@ -44,6 +44,11 @@ impl Gather {
         }
     }
 
+    /// Whether any page has lost something.
+    pub(super) const fn has_pages(&self) -> bool {
+        self.changed.is_some()
+    }
+
     /// A page lost a permission or its frame.
     pub(super) fn note(&mut self, page: VirtAddr) {
         let end = page + PAGE_SIZE;

@@ -29,12 +29,14 @@ pub(super) struct Note {
     /// How many owners the frame has; 0 while it is free.
     pub(super) references: AtomicU32,
     /// The [`FrameKind`] in the low eight bits; above them how many of the references are pins, or whatever else a
-    /// frame with a single owner counts.
+    /// frame with a single owner counts. A table frame counts in sixteen bits, and has eight marks above them.
     pub(super) extra: AtomicU32,
 }
 
 pub(super) const COUNT_SHIFT: u32 = 8;
 pub(super) const KIND_MASK: u32 = (1 << COUNT_SHIFT) - 1;
+pub(super) const COUNT_MASK: u32 = u16::MAX as u32;
+pub(super) const MARKS_SHIFT: u32 = 24;
 
 /// The frames that only one hart can see. Only that hart changes it, interrupts masked; the fields are atomics so
 /// that statistics may look, and cost what plain fields would.

@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use kernel_hal::user_memory::{self, CopyFault};
 use kernel_hal::{PAGE_SIZE, PhysAddr, VirtAddr, memory};
 
-use super::allocator::{COUNT_SHIFT, KIND_MASK, Note, address_of, zero_fresh};
+use super::allocator::{COUNT_MASK, COUNT_SHIFT, KIND_MASK, MARKS_SHIFT, Note, address_of, zero_fresh};
 use super::{FrameKind, OutOfMemory, allocator, contents};
 
 const ONE_PIN: u32 = 1 << COUNT_SHIFT;
@@ -140,10 +140,31 @@ impl Frame {
 /// The address must be that of a frame with a single owner, who calls this and nobody else at the same time.
 #[inline]
 pub(crate) unsafe fn change_count(address: PhysAddr, change: i32) -> u32 {
+    // SAFETY: passed on to the caller.
+    unsafe { change_notes(address, change, 0) }
+}
+
+/// As [`change_count`], adding marks to those that the notes keep beside the number, until it is 0 again.
+///
+/// # Safety
+/// As for [`change_count`].
+#[inline]
+pub(crate) unsafe fn change_notes(address: PhysAddr, change: i32, marks: u8) -> u32 {
     let extra = &note(number_of(address)).extra;
     let new = extra.load(Ordering::Relaxed).wrapping_add((change as u32) << COUNT_SHIFT);
-    extra.store(new, Ordering::Relaxed);
-    new >> COUNT_SHIFT
+    let count = new >> COUNT_SHIFT & COUNT_MASK;
+    let kept = if count == 0 { new & KIND_MASK } else { new };
+    extra.store(kept | u32::from(marks) << MARKS_SHIFT, Ordering::Relaxed);
+    count
+}
+
+/// The marks in the notes of a table frame.
+///
+/// # Safety
+/// As for [`change_count`].
+#[inline]
+pub(crate) unsafe fn marks(address: PhysAddr) -> u8 {
+    (note(number_of(address)).extra.load(Ordering::Relaxed) >> MARKS_SHIFT) as u8
 }
 
 fn number_of(address: PhysAddr) -> NonZeroU32 {

@@ -27,8 +27,8 @@ use kernel_hal::PhysAddr;
 
 pub use allocator::FrameAllocator;
 pub use contiguous::ContiguousFrames;
-pub(crate) use handle::change_count;
 pub use handle::{Frame, PinnedFrame, SharedFrame};
+pub(crate) use handle::{change_count, change_notes, marks};
 
 /// There is no frame left that the caller may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

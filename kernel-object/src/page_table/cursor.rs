@@ -8,7 +8,7 @@ use kernel_hal::{
     page_size_at_level,
 };
 
-use super::{PageTable, first_used, load, store};
+use super::{PageTable, first_used_page, group_of, load, store};
 use crate::frame::{self, OutOfMemory, SharedFrame};
 
 const LEAF_SPAN: usize = page_size_at_level(1);
@@ -91,7 +91,7 @@ impl<'a> Cursor<'a> {
             let pages_left = (end - self.address).div_ceil(PAGE_SIZE);
             let stop = ENTRIES_PER_TABLE.min(first.saturating_add(pages_left));
             // SAFETY: as in `entry`.
-            let index = unsafe { first_used(table, first, stop) };
+            let index = unsafe { first_used_page(table, first, stop) };
             if index < stop {
                 self.address = self.address + (index - first) * PAGE_SIZE;
                 // SAFETY: as in `entry`.
@@ -128,7 +128,7 @@ impl<'a> Cursor<'a> {
         unsafe {
             store(table, self.index(), entry);
             if old == PageTableEntry::EMPTY {
-                frame::change_count(table, 1);
+                frame::change_notes(table, 1, group_of(self.index()));
                 return None;
             }
             Some(SharedFrame::from_address(old.frame()))
@@ -139,7 +139,7 @@ impl<'a> Cursor<'a> {
     #[inline]
     pub fn filler(&mut self) -> Filler<'_> {
         let Ok(table) = self.leaf else { panic!("the tables were not prepared") };
-        Filler { table, span: self.address.as_usize() / LEAF_SPAN, filled: 0, cursor: PhantomData }
+        Filler { table, span: self.address.as_usize() / LEAF_SPAN, filled: 0, groups: 0, cursor: PhantomData }
     }
 
     /// Gives the page here other flags. Does nothing where there is no page.
@@ -177,6 +177,7 @@ pub struct Filler<'a> {
     table: PhysAddr,
     span: usize,
     filled: i32,
+    groups: u8,
     cursor: PhantomData<&'a mut PageTable>,
 }
 
@@ -196,6 +197,7 @@ impl Filler<'_> {
             store(self.table, index, entry);
         }
         self.filled += 1;
+        self.groups |= group_of(index);
         true
     }
 }
@@ -204,6 +206,6 @@ impl Drop for Filler<'_> {
     #[inline]
     fn drop(&mut self) {
         // SAFETY: as above; nobody has looked at the count since the first entry was written.
-        unsafe { frame::change_count(self.table, self.filled) };
+        unsafe { frame::change_notes(self.table, self.filled, self.groups) };
     }
 }

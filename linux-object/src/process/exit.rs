@@ -16,7 +16,17 @@ use super::{FIRST_PROCESS, Process, TABLE};
 use crate::thread::Thread;
 use crate::{console, signal};
 
-const CLOCK_TICK_NANOS: u128 = 10_000_000;
+const CLOCK_TICK_MILLIS: u64 = 10;
+
+/// The first act of a thread that ends, before anybody can learn of it. The last one to begin says how its process ended:
+/// whoever learns of its end and ends then comes later.
+pub fn begin_end(thread: &Thread) {
+    let mut family = thread.process().family.lock();
+    family.leaving += 1;
+    if family.leaving == family.threads.len() && family.ending.is_none() {
+        family.ending = thread.exit_status();
+    }
+}
 
 /// The last act of a thread's future: it has left user mode for good and let go of its resources.
 pub fn end_thread(thread: &Arc<Thread>) {
@@ -29,6 +39,7 @@ pub fn end_thread(thread: &Arc<Thread>) {
     table.remove_thread(thread.id());
     let mut family = process.family.lock();
     family.remove_thread(thread.id());
+    family.leaving -= 1;
     family.ended_threads.add(&usage);
     family.ended_threads.most_resident = family.ended_threads.most_resident.max(resident as u64);
     let bereaved = take_bereaved(&family.children, thread.id());
@@ -143,7 +154,7 @@ pub(super) fn report(process: &Process, status: WaitStatus) -> ChildReport {
     };
     let user = process.credentials().real_user;
     let usage = process.family.lock().ended_threads;
-    let ticks = |time: core::time::Duration| (time.as_nanos() / CLOCK_TICK_NANOS) as i64;
+    let ticks = |time: core::time::Duration| (time.as_millis() as u64 / CLOCK_TICK_MILLIS) as i64;
     ChildReport {
         code,
         process: process.id(),

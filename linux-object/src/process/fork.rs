@@ -1,5 +1,6 @@
 //! `clone`, of which `fork`, `vfork` and `pthread_create` are cases.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -175,10 +176,13 @@ pub fn clone(
     if request.flags.contains(CloneFlags::CHILD_CLEARTID) {
         thread.set_clear_child_id(request.child_id);
     }
-    let mut child_context = context.duplicate();
+    // Written where they stay: the registers are many.
+    let mut child_context = Box::write(Box::new_uninit(), context.duplicate());
     child_context.set_syscall_result(0);
     if request.stack != 0 {
         child_context.registers[UserContext::SP] = request.stack;
+        // The C library's threads begin by saving all registers.
+        child_context.expect_float_use();
     }
     if request.flags.contains(CloneFlags::SETTLS) {
         child_context.registers[UserContext::TP] = request.thread_pointer;

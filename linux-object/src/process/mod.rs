@@ -37,7 +37,7 @@ use identity::IdentityTable;
 use stop::StopState;
 
 pub use cpu_limit::watch_time;
-pub use exit::end_thread;
+pub use exit::{begin_end, end_thread};
 pub use fork::{CloneRequest, clone, fork_count};
 pub use group::{GroupError, set_group, start_session};
 pub use identity::ID_LIMIT;
@@ -103,7 +103,9 @@ struct Family {
     children: Vec<Arc<Process>>,
     /// In ascending order of numbers.
     threads: Vec<Arc<Thread>>,
-    /// How it was told to end: the first `exit_group` or fatal signal decides.
+    /// How many of them are on their way out.
+    leaving: usize,
+    /// How it was told to end: the first `exit_group` or fatal signal decides, or else the last thread that begins to leave.
     ending: Option<WaitStatus>,
     /// The thread that executes a program, and makes the others end for that.
     executing: Option<i32>,
@@ -160,6 +162,7 @@ impl Process {
             parent: parent.map_or_else(Weak::new, Arc::downgrade),
             children: Vec::new(),
             threads: Vec::new(),
+            leaving: 0,
             ending: None,
             executing: None,
             ended_threads: Usage::default(),

@@ -19,26 +19,25 @@ pub struct StartedThread {
     pub thread: Arc<Thread>,
     /// Its own references to what it shares.
     pub resources: Resources,
-    /// Its registers.
-    pub context: UserContext,
+    /// Its registers, which stay where they are from now on: they are many.
+    pub context: Box<UserContext>,
     /// Its stake in its memory.
     pub tenancy: Tenancy,
     /// Where it stores its number in its own memory before its first instruction; 0 for nowhere.
     pub set_child_id: usize,
 }
 
-static SPAWNER: Once<fn(Box<StartedThread>)> = Once::new();
+static SPAWNER: Once<fn(StartedThread)> = Once::new();
 
 /// Registers what runs threads. Called once, at boot, before the first thread.
-pub fn set_thread_spawner(spawner: fn(Box<StartedThread>)) {
+pub fn set_thread_spawner(spawner: fn(StartedThread)) {
     SPAWNER.call_once(|| spawner);
 }
 
 #[inline]
 pub(super) fn start(thread: StartedThread) {
     let spawner = SPAWNER.get().expect("boot registers the spawner before it makes a thread");
-    // Boxed: the registers are many, and on the way into the thread's future they are moved from hand to hand.
-    spawner(Box::new(thread));
+    spawner(thread);
 }
 
 /// Makes process 1, whose only thread does not run yet.
@@ -58,5 +57,5 @@ pub fn first_process(resources: Resources) -> Result<Arc<Thread>, Errno> {
 /// Lets the first process run.
 pub fn start_first_thread(thread: Arc<Thread>, program: NewProgram) {
     let NewProgram { resources, context, tenancy } = program;
-    start(StartedThread { thread, resources, context, tenancy, set_child_id: 0 });
+    start(StartedThread { thread, resources, context: Box::new(context), tenancy, set_child_id: 0 });
 }
