@@ -1,6 +1,6 @@
 //! Packets: out through an interface, and in to whose they are.
 //!
-//! A packet for this machine goes into the queue of `lo` ([`loopback`]); one for elsewhere to a card ([`ethernet`]).
+//! A packet for this machine goes into the queue of `lo` ([`loopback`]); one for elsewhere to a card ([`card`]).
 
 pub mod card;
 pub mod dhcp;
