@@ -17,8 +17,8 @@ Three sources of cases:
   the name may follow what the test needs: `harts=N` at least, `disk=KIND` (see testdisk.py), and at
   the end of the line `panics=PATTERN` if it passes by a panic whose message matches.
 
-As many machines run at a time as have a core for each of their harts, except for what measures
-time, tests inside the kernel among it: that has the host for itself.
+Machines run at a time as there are cores, of which one is counted for two harts: most tests keep one busy. What measures
+time, tests inside the kernel among it, has the host for itself.
 
 With --linux, Debian's Linux runs what both kernels must pass: the judge goes first. With --debug, our kernel is the one with
 debug assertions and overflow checks (build.py --debug), which is slower. With --image, guest
@@ -355,7 +355,7 @@ def complaint(case, result):
 
 
 class Cores:
-    """The host's cores, of which each machine takes one for every hart while it runs, or all that there are."""
+    """The host's cores, of which each machine takes some while it runs, or all that there are."""
 
     def __init__(self):
         self.number = os.cpu_count() or 1
@@ -411,7 +411,7 @@ def run_all(cases, machines, linux, image, repeat):
 
     threads = []
     for case, machine in runs:
-        taken = cores.take(cores.number if case.alone else machine.harts)
+        taken = cores.take(cores.number if case.alone else (machine.harts + 1) // 2)
         threads.append(threading.Thread(target=one, args=(case, machine, taken)))
         threads[-1].start()
     for thread in threads:

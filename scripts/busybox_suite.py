@@ -11,9 +11,9 @@ less than a minute.
 
 import argparse
 import collections
+import concurrent.futures
 import dataclasses
 import re
-import time
 
 import guest
 import mkinitramfs
@@ -94,7 +94,7 @@ def run(linux, wanted, harts):
     tree, kernel = suite_tree(), "linux" if linux else "ours"
     while left:
         tree.entries["suite/groups"] = mkinitramfs.Entry(0o100644, "\n".join(left).encode())
-        archive = mkinitramfs.write_archive(tree, TARGET / "initramfs-busybox-suite.cpio.gz")
+        archive = mkinitramfs.write_archive(tree, TARGET / f"initramfs-busybox-suite-{kernel}.cpio.gz")
         machine = qemu.Machine(harts=harts, initrd=archive, append="quiet rdinit=/init -- sh /suite/run.sh")
         if linux:
             machine.kernel, machine.initrd = qemu.LINUX_IMAGE, guest.for_linux(archive)
@@ -132,13 +132,13 @@ def _main():
     wanted = options.groups or (SAMPLE if options.sample else available)
     if unknown := set(wanted) - set(available):
         raise Failure(f"no such group: {', '.join(sorted(unknown))}")
-    outcomes = {}
-    for kernel in [options.only] if options.only else ["linux", "ours"]:
-        started = time.monotonic()
-        outcomes[kernel] = run(kernel == "linux", wanted, options.harts)
-        counts = collections.Counter(outcomes[kernel].results.values())
-        print(f"{kernel}: {', '.join(f'{number} {result}' for result, number in sorted(counts.items()))}"
-              f" ({time.monotonic() - started:.0f} s)", flush=True)
+    kernels = [options.only] if options.only else ["linux", "ours"]
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        runs = {kernel: pool.submit(run, kernel == "linux", wanted, options.harts) for kernel in kernels}
+    outcomes = {kernel: future.result() for kernel, future in runs.items()}
+    for kernel, outcome in outcomes.items():
+        counts = collections.Counter(outcome.results.values())
+        print(f"{kernel}: {', '.join(f'{number} {result}' for result, number in sorted(counts.items()))}", flush=True)
     if options.only:
         return 1 if outcomes[options.only].hanging else 0
     ours, judge = outcomes["ours"], outcomes["linux"]

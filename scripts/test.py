@@ -111,15 +111,16 @@ def steps():
         found.append(Step("miri", "host", [*(program or []), "test", "--locked", *miri, "--lib"],
                           {"CARGO_TARGET_DIR": str(TARGET / "miri"), "MIRIFLAGS": "-Zmiri-strict-provenance"}, 600,
                           "" if program else "this machine has no nightly toolchain with Miri (scripts/setup.sh miri)"))
-    found.append(Step("boot-linux", "boot", ["scripts/boottest.py", "--linux", "--harts", "2"]))
+    found.append(Step("boot-linux", "boot", ["scripts/boottest.py", "--linux", "--harts", "1"]))
     found.append(Step("image-linux", "boot", ["scripts/imagetest.py", "--linux", "--image", "small"]))
     if has_image:
         found += [
             Step("build", "boot", ["scripts/build.py"], limit_seconds=900),
             Step("boot", "boot", ["scripts/boottest.py", "--harts", "1,2,4", "--kind", "cases"]),
-            Step("boot-guest", "boot", ["scripts/boottest.py", "--harts", "1,2,4", "--kind", "guest"]),
+            # With two harts as well they run for `make acceptance`.
+            Step("boot-guest", "boot", ["scripts/boottest.py", "--harts", "1,4", "--kind", "guest"]),
             Step("image", "boot", ["scripts/imagetest.py", "--image", "small"]),
-            Step("busybox-suite", "boot", ["scripts/busybox_suite.py", "--sample"]),
+            Step("busybox-suite", "boot", ["scripts/busybox_suite.py", "--sample", "--harts", "1"]),
             Step("liburing-suite", "boot", ["scripts/liburing_suite.py", "--sample"]),
             Step("debugger", "boot", ["scripts/gdbtest.py"], limit_seconds=300,
                  skip_because="" if shutil.which("gdb-multiarch") else "there is no gdb (scripts/setup.sh debug)"),

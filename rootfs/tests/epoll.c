@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -409,4 +410,36 @@ CASE(many_files_and_two_that_wait)
     CHECK_EQUAL(now(epoll, events, PIPES), 0);
     kill(children[0], SIGKILL);
     kill(children[1], SIGKILL);
+}
+
+/* What is ready stays so until it is read: both who wait for it, in the instance and on it, must learn of it, also if they
+   look at the same moment. */
+CASE(who_waits_in_it_and_who_polls_it_both_learn)
+{
+    int epoll = epoll_create1(0);
+    int ends[2], done[2];
+    char byte;
+
+    REQUIRE(pipe(ends) == 0 && pipe(done) == 0 && add(epoll, ends[0], EPOLLIN) == 0);
+    for (int round = 0; round < 200; round++) {
+        pid_t children[2];
+        for (int child = 0; child < 2; child++) {
+            if ((children[child] = fork()) == 0) {
+                struct epoll_event event;
+                struct pollfd polled = { .fd = epoll, .events = POLLIN };
+                REQUIRE(write(done[1], "x", 1) == 1);
+                _exit((child ? poll(&polled, 1, -1) : epoll_wait(epoll, &event, 1, -1)) != 1);
+            }
+        }
+        for (int child = 0; child < 2; child++)
+            REQUIRE(read(done[0], &byte, 1) == 1);
+        for (int turn = 0; turn < round % 5; turn++)
+            sched_yield();
+        REQUIRE(write(ends[1], "x", 1) == 1);
+        for (int child = 0; child < 2; child++) {
+            int status = -1;
+            REQUIRE(waitpid(children[child], &status, 0) == children[child] && status == 0);
+        }
+        REQUIRE(read(ends[0], &byte, 1) == 1);
+    }
 }

@@ -196,7 +196,15 @@ impl Epoll {
     /// Tells the program at most `most` events; 0 if nothing is ready.
     #[inline]
     pub fn try_wait(&self, memory: &UserMemory, address: VirtAddr, most: usize) -> Attempt {
-        if self.ready.len() == 0 { Ok(0) } else { self.tell(memory, address, most) }
+        // Who finds entries and is told of none may have been beside another look.
+        while !self.ready.holds_nothing() {
+            let told = self.tell(memory, address, most);
+            self.ready.end_look();
+            if !matches!(told, Ok(0)) {
+                return told;
+            }
+        }
+        Ok(0)
     }
 
     fn tell(&self, memory: &UserMemory, address: VirtAddr, most: usize) -> Attempt {
@@ -290,12 +298,11 @@ impl File for Epoll {
     }
 
     fn ready(&self) -> PollEvents {
-        let mut left = self.ready.len();
-        while left > 0 {
-            left -= 1;
-            let Some(registration) = self.ready.pop() else { break };
+        while !self.ready.holds_nothing() {
+            let Some(registration) = self.ready.pop() else { continue };
             if !registration.events().is_empty() {
                 self.ready.put_back(registration);
+                self.ready.end_look();
                 return PollEvents::IN | PollEvents::RDNORM;
             }
         }

@@ -186,13 +186,21 @@ pub struct ReadySet {
     list: SpinLock<List>,
     /// How many there are; written under the lock.
     len: AtomicUsize,
+    /// Somebody found nothing here. While a file is asked its entry is on no list, so he may have come at that moment: who
+    /// puts an entry back wakes him.
+    was_found_empty: AtomicBool,
     pub queue: WaitQueue,
 }
 
 impl Default for ReadySet {
     fn default() -> Self {
         let list = SpinLock::new(Rank::READY_LIST, List::default());
-        Self { list, len: AtomicUsize::new(0), queue: WaitQueue::new("epoll") }
+        Self {
+            list,
+            len: AtomicUsize::new(0),
+            was_found_empty: AtomicBool::new(false),
+            queue: WaitQueue::new("epoll"),
+        }
     }
 }
 
@@ -225,6 +233,29 @@ impl ReadySet {
     #[inline]
     pub fn len(&self) -> usize {
         self.len.load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing is listed, for somebody who waits if that is so.
+    #[inline]
+    pub fn holds_nothing(&self) -> bool {
+        if self.len() != 0 {
+            return false;
+        }
+        self.was_found_empty.store(true, Ordering::Relaxed);
+        // Between saying so and looking again; its twin is in `end_look`.
+        fence(Ordering::SeqCst);
+        self.len() == 0
+    }
+
+    /// Entries that were taken off to ask their files have been put back.
+    #[inline]
+    pub fn end_look(&self) {
+        fence(Ordering::SeqCst);
+        let is_awaited = self.was_found_empty.load(Ordering::Relaxed);
+        // Taken and reset at once: who comes after that is somebody else's to wake, or sees what was put back.
+        if is_awaited && self.len() != 0 && self.was_found_empty.swap(false, Ordering::AcqRel) {
+            self.queue.wake_one_for(PollEvents::IN.bits());
+        }
     }
 
     /// Takes the first entry off. What happens to its file from now on lists it again.
