@@ -8,13 +8,15 @@ LIBURING_SUITE=$CACHE/liburing-suite
 # suite_sources PACKAGE [OPTION...] - fetches the source that the package of the guest was built from into
 # .cache/sources/; the options are those of `apt-get source`.
 suite_sources() {
-    local package=$1 place=$CACHE/sources source version
+    local package=$1 place=$CACHE/sources about source version
     shift
     debian_lists
-    # The field has a version only where the package's own is another.
-    version=$(debian_apt apt-cache show --no-all-versions "$package" |
-        sed -n -e 's/^Version: //p' -e 's/^Source: .*(\(.*\))$/\1/p' | tail -n 1)
-    source=$(debian_apt apt-cache show --no-all-versions "$package" | sed -n 's/^Source: \([^ ]*\).*/\1/p')
+    # "Source: NAME (VERSION)" where they differ from the package's own, which has no such field otherwise.
+    about=$(debian_apt apt-cache show --no-all-versions "$package")
+    source=$(sed -n 's/^Source: \([^ ]*\).*/\1/p' <<<"$about")
+    version=$(sed -n 's/^Source: .*(\(.*\))$/\1/p' <<<"$about")
+    [[ -n $source ]] || source=${package%%:*}
+    [[ -n $version ]] || version=$(sed -n 's/^Version: //p' <<<"$about")
     mkdir -p "$place/apt/state/lists/partial" "$place/apt/cache/archives/partial"
     sed 's/^deb \[arch=[^ ]* /deb-src [/' "$APT/sources.list" >"$place/apt/sources.list"
     (
