@@ -28,6 +28,8 @@ linux | ARCHIVE_KEYRING            | debian-archive-keyring | debian-archive-key
 cross | riscv64-linux-gnu-gcc      | gcc-riscv64-linux-gnu | gcc-riscv64-linux-gnu | gcc-riscv64-linux-gnu | riscv64-linux-gnu-gcc
 cross | CROSS_LIBC                 | libc6-dev-riscv64-cross | libc6-dev-riscv64-cross | - | riscv64-linux-gnu-glibc
 test  | shellcheck                 | shellcheck          | shellcheck          | ShellCheck         | shellcheck
+busybox-suite | bzip2              | bzip2               | bzip2               | bzip2              | bzip2
+port-redis | patch                 | patch               | patch               | patch              | patch
 debug | RISCV_GDB                  | gdb-multiarch       | gdb-multiarch       | gdb                | riscv64-elf-gdb
 '
 
