@@ -33,6 +33,8 @@ FIRST_RUN_SECONDS = 1800
 AGAIN_SECONDS = 15
 TEST_SECONDS = 2400
 USER = 1000
+# Of root, inside.
+HOME = "/root"
 
 
 def mirror():
@@ -89,16 +91,16 @@ class System:
             program = shutil.which("rustup")
             if not program:
                 raise Failure("there is no rustup here to put into the system")
-            programs = self.root / "root/.cargo/bin"
+            programs = self.root / HOME[1:] / ".cargo/bin"
             programs.mkdir(parents=True)
             shutil.copy(os.path.realpath(program), programs / "rustup")
             for name in ("cargo", "rustc", "rustdoc", "rustfmt", "cargo-clippy", "cargo-fmt", "clippy-driver"):
                 os.link(programs / "rustup", programs / name)
-            self.path = f"/root/.cargo/bin:{self.path}"
+            self.path = f"{HOME}/.cargo/bin:{self.path}"
 
     def command(self, words, user=None, network=True):
         """The command that runs words inside, in namespaces that end with it."""
-        environment = {"PATH": self.path, "HOME": "/root" if user is None else "/home/user", "TERM": "dumb", "LANG": "C.UTF-8",
+        environment = {"PATH": self.path, "HOME": HOME if user is None else "/home/user", "TERM": "dumb", "LANG": "C.UTF-8",
                        **{name: value for name, value in os.environ.items() if NETWORK_VARIABLES.match(name)}}
         mounts = ('mount -t proc proc "$0/proc" && mount --rbind /dev "$0/dev" && mount --bind "$1" "$0/source" && shift && '
                   'exec chroot "$0" "$@"')
@@ -128,10 +130,10 @@ def source():
 def prompts(name, rustup):
     """From nothing to a prompt, again, and again without a network; how long the first took."""
     system = System(name, rustup)
-    first = measure.prompt(system.command("git clone -q /source /root/project && exec make -C /root/project run"), FIRST_RUN_SECONDS)
+    first = measure.prompt(system.command("git clone -q /source $HOME/project && exec make -C $HOME/project run"), FIRST_RUN_SECONDS)
     print(f"clone and make run: prompt after {first:.0f} s", flush=True)
     for what, network in (("make run again", True), ("make run without a network", False)):
-        again = measure.prompt(system.command("exec make -C /root/project run", network=network))
+        again = measure.prompt(system.command("exec make -C $HOME/project run", network=network))
         print(f"{what}: prompt after {again:.1f} s", flush=True)
         if again > AGAIN_SECONDS:
             raise Failure(f"{what}: {again:.1f} s are more than {AGAIN_SECONDS} s")
@@ -143,7 +145,7 @@ def tests():
     """The whole of `make test` from a clone; how long it took."""
     system = System("test", True)
     started = time.monotonic()
-    command = system.command("git clone -q /source /root/project && exec make -C /root/project test")
+    command = system.command("git clone -q /source $HOME/project && exec make -C $HOME/project test")
     status = subprocess.run(command, stdin=subprocess.DEVNULL, check=False, timeout=TEST_SECONDS).returncode
     if status != 0:
         raise Failure(f"make test ended with status {status}")

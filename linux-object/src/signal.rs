@@ -2,6 +2,8 @@
 //!
 //! What is sent to a process waits in one queue for all its threads, what is sent to a thread in its own. A standard
 //! signal is queued once, a real-time one each time it is sent. The information travels with it.
+//!
+//! The file is long because sending, pending and taking are one protocol on two queues and a mask.
 
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;

@@ -20,7 +20,7 @@ port-redis_describe_missing() { say "missing for 'port-redis': the patched Redis
 
 port-redis_install() {
     local number
-    # Debian's own patches concern packaging and are left out, so the tarball suffices.
+    # Debian's own patches are left out, those for security among them: what is compared is two event loops.
     number=$(compgen -G "$CACHE/sources/redis_*.orig.tar.*" | head -n 1) || true
     [[ -n $number ]] || step "fetching the source of redis" suite_sources redis-server:riscv64 --tar-only
     step "patching redis" port_redis_unpack

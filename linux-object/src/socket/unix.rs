@@ -5,7 +5,7 @@
 //! bytes (descriptors, credentials, a datagram's sender) is attached to the slot that they begin.
 //!
 //! [`names`] has the names of sockets, [`connection`] who is connected with whom, [`queue`] how bytes and messages go into the
-//! receiver's queue and out of it. What is left here is long since one end's state and both its directions are one thing.
+//! receiver's queue and out of it. What is left here is long (above 600 lines) since one end's state and both its directions are one thing.
 //!
 //! A socket may come to lie in its own queue: [`garbage`] finds those that nobody can reach any more.
 
